@@ -1,0 +1,134 @@
+"""Route netlink messages, as pyroute2 decodes them, turned into plain data and back."""
+
+from collections.abc import Mapping
+from ipaddress import ip_network
+from socket import AF_INET, AF_INET6
+from typing import Any
+
+from pyroute2.netlink import rtnl  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl import ndmsg, rt_type, rtmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl.ifinfmsg import IFF_LOWER_UP, IFF_NOARP, IFF_UP  # type: ignore[import-untyped]
+
+from gateway.underlay.network import Link, Neighbour, NeighbourKey, NextHop, Route
+
+NTF_EXT_MANAGED = 1  # linux/neighbour.h, flag of NDA_FLAGS_EXT, since Linux 5.16
+OUR_PROTOCOL = 84  # NDA_PROTOCOL marks the entries that we made, so that a restarted daemon knows them again
+ETH_P_8021Q = 0x8100
+ARPHRD_ETHER = 1
+_RESOLVED = ndmsg.NUD_REACHABLE | ndmsg.NUD_STALE | ndmsg.NUD_DELAY | ndmsg.NUD_PROBE | ndmsg.NUD_PERMANENT
+_FIXED = ndmsg.NUD_PERMANENT | ndmsg.NUD_NOARP
+
+
+def link_of(message: Any) -> Link:
+    """Read an RTM_NEWLINK or RTM_DELLINK."""
+    attributes = dict(message["attrs"])
+    ethernet = message["ifi_type"] == ARPHRD_ETHER and not message["flags"] & IFF_NOARP
+    running = IFF_UP | IFF_LOWER_UP
+    parent_index, vlan = _tag_of(attributes)
+    return Link(
+        name=attributes["IFLA_IFNAME"],
+        index=message["index"],
+        mac=mac_of(attributes["IFLA_ADDRESS"]) if ethernet else b"",
+        mtu=attributes["IFLA_MTU"],
+        up=message["flags"] & running == running,
+        parent_index=parent_index,
+        vlan=vlan,
+    )
+
+
+def _tag_of(attributes: Mapping[str, Any]) -> tuple[int, int]:
+    information = attributes.get("IFLA_LINKINFO")
+    if information is None or information.get_attr("IFLA_INFO_KIND") != "vlan":
+        return 0, 0
+    data = information.get_attr("IFLA_INFO_DATA")
+    if "IFLA_LINK_NETNSID" in attributes or data.get_attr("IFLA_VLAN_PROTOCOL") != ETH_P_8021Q:
+        return -1, 0
+    return attributes["IFLA_LINK"], data.get_attr("IFLA_VLAN_ID")
+
+
+def address_of(message: Any) -> tuple[int, str]:
+    """Read an RTM_NEWADDR or RTM_DELADDR: interface index and address."""
+    attributes = dict(message["attrs"])
+    return message["index"], attributes.get("IFA_LOCAL") or attributes["IFA_ADDRESS"]
+
+
+def route_of(message: Any) -> Route:
+    """Read an RTM_NEWROUTE."""
+    attributes = dict(message["attrs"])
+    any_address = "0.0.0.0" if message["family"] == AF_INET else "::"
+    metrics = attributes.get("RTA_METRICS")
+    return Route(
+        prefix=ip_network((attributes.get("RTA_DST", any_address), message["dst_len"])),
+        metric=attributes.get("RTA_PRIORITY", 0),
+        next_hops=_next_hops_of(message, attributes),
+        preferred_source=attributes.get("RTA_PREFSRC"),
+        mtu=(metrics.get_attr("RTAX_MTU") or 0) if metrics else 0,
+    )
+
+
+def _next_hops_of(message: Any, attributes: dict[str, Any]) -> tuple[NextHop, ...]:
+    if message["type"] != rt_type["unicast"]:
+        return ()
+    if "RTA_MULTIPATH" in attributes:
+        ways = [(way["oif"], way["flags"], dict(way["attrs"])) for way in attributes["RTA_MULTIPATH"]]
+    else:
+        ways = [(attributes["RTA_OIF"], message["flags"], attributes)]
+    return tuple(_next_hop(index, way) for index, flags, way in ways if _usable(flags, way))
+
+
+def _usable(flags: int, attributes: Mapping[str, Any]) -> bool:
+    """Refuse dead ways, and those that want another encapsulation (MPLS, SRv6), which we do not speak."""
+    return not flags & rtmsg.RTNH_F_DEAD and "RTA_ENCAP_TYPE" not in attributes
+
+
+def _next_hop(interface_index: int, attributes: Mapping[str, Any]) -> NextHop:
+    via = attributes.get("RTA_VIA")  # an IPv4 route through an IPv6 neighbour, RFC 5549
+    return NextHop(interface_index, via["addr"] if via else attributes.get("RTA_GATEWAY"))
+
+
+def neighbour_of(message: Any) -> tuple[NeighbourKey, Neighbour]:
+    """Read an RTM_NEWNEIGH or RTM_DELNEIGH."""
+    attributes = dict(message["attrs"])
+    state = message["state"]
+    mac = attributes.get("NDA_LLADDR")
+    managed = bool(attributes.get("NDA_FLAGS_EXT", 0) & NTF_EXT_MANAGED)
+    neighbour = Neighbour(
+        mac=mac_of(mac) if mac and state & _RESOLVED else None,
+        managed=managed,
+        fixed=bool(state & _FIXED),
+        ours=managed and attributes.get("NDA_PROTOCOL") == OUR_PROTOCOL,
+    )
+    return (message["ifindex"], attributes["NDA_DST"]), neighbour
+
+
+def managed_neighbour(key: NeighbourKey) -> Any:
+    """Build the request that has Linux resolve a neighbour and keep it so.
+
+    NTF_EXT_LEARNED keeps the entry off the garbage collector's list and out of gc_thresh3.
+    """
+    message = _neighbour_request(key)
+    message["flags"] = ndmsg.NTF_EXT_LEARNED
+    message["attrs"] += [("NDA_FLAGS_EXT", NTF_EXT_MANAGED), ("NDA_PROTOCOL", OUR_PROTOCOL)]
+    return message
+
+
+def forgotten_neighbour(key: NeighbourKey) -> Any:
+    """Build the request that removes a neighbour."""
+    message = _neighbour_request(key)
+    message["header"]["type"] = rtnl.RTM_DELNEIGH
+    return message
+
+
+def _neighbour_request(key: NeighbourKey) -> Any:
+    interface_index, address = key
+    message = ndmsg.ndmsg()
+    message["header"]["type"] = rtnl.RTM_NEWNEIGH
+    message["family"] = AF_INET6 if ":" in address else AF_INET
+    message["ifindex"] = interface_index
+    message["attrs"] = [("NDA_DST", address)]
+    return message
+
+
+def mac_of(text: str) -> bytes:
+    """Turn "00:1d:d8:b7:1c:00" into its six bytes."""
+    return bytes.fromhex(text.replace(":", ""))
