@@ -1,0 +1,96 @@
+"""The worked deployments of HNV that the labs rebuild."""
+
+from deploy.lab.topology import Lab, Site
+
+
+def _corpnet(name: str, domain: str, *cloud_prefixes: str) -> Site:
+    return Site(
+        name=name,
+        domain=domain,
+        addresses=("157.1.0.10/16", "fd00:157::10/64"),
+        routes=tuple((prefix, "fd00:157::fe" if ":" in prefix else "157.1.0.254") for prefix in cloud_prefixes),
+    )
+
+
+def _office(name: str, domain: str) -> Site:
+    return Site(name=name, domain=domain, addresses=("10.9.0.10/24",), routes=(("10.1.1.0/24", "10.9.0.254"),))
+
+
+TENANT_PREFIXES = ("10.1.0.0/16", "fd00:1::/64", "fd00:6::/64")
+PRIVATE_CLOUD_PREFIXES = ("157.2.0.0/16", "157.3.0.0/16", "157.4.0.0/16")
+
+LABS = {
+    lab.name: lab
+    for lab in (
+        Lab(
+            name="blue-red",
+            title="two tenants with equal addresses, NVGRE and VXLAN, each with its own CorpNet",
+            policy="blue-red.yaml",
+            gateway_address="192.168.6.2/24",
+            sites=(
+                _corpnet("blue-corpnet", "blue", *TENANT_PREFIXES),
+                _corpnet("red-corpnet", "red", *TENANT_PREFIXES),
+            ),
+        ),
+        Lab(
+            name="contoso-fabrikam",
+            title="two customers whose servers kept their equal addresses, each reached from its own office",
+            policy="contoso-fabrikam.yaml",
+            gateway_address="192.168.6.2/24",
+            sites=(_office("contoso-office", "contoso"), _office("fabrikam-office", "fabrikam")),
+        ),
+        Lab(
+            name="two-networks-one-owner",
+            title="two networks of one owner that never meet",
+            policy="two-networks-one-owner.yaml",
+            gateway_address="192.168.6.2/24",
+            sites=(),
+        ),
+        Lab(
+            name="private-cloud",
+            title="one routing domain and CorpNet, two network cards, a provider network without room for the overhead",
+            policy="private-cloud.yaml",
+            gateway_address="192.168.6.2/24",
+            sites=(_corpnet("corpnet", "private-cloud", *PRIVATE_CLOUD_PREFIXES),),
+            provider_mtu=1500,
+        ),
+        Lab(
+            name="private-cloud-one-nic",
+            title="the same with one network card for the provider network and CorpNet",
+            policy="private-cloud.yaml",
+            gateway_address="192.168.6.2/24",
+            sites=(_corpnet("corpnet", "private-cloud", *PRIVATE_CLOUD_PREFIXES),),
+            one_nic=True,
+        ),
+        Lab(
+            name="private-cloud-figure1",
+            title="a private cloud in the corporation's own address plan",
+            policy="private-cloud-figure1.yaml",
+            gateway_address="10.60.6.2/24",
+            sites=(
+                Site(
+                    name="corpnet",
+                    domain="private-cloud",
+                    addresses=("10.229.1.10/24",),
+                    routes=(("10.229.0.0/16", "10.229.1.254"),),
+                ),
+            ),
+        ),
+        Lab(
+            name="complex-routing",
+            title="a tenant whose default route points to a virtual machine",
+            policy="complex-routing.yaml",
+            gateway_address="192.168.6.2/24",
+            sites=(
+                Site(
+                    name="internet",
+                    domain="tenant",
+                    addresses=("203.0.113.10/24",),
+                    routes=(("10.0.0.0/8", "203.0.113.1"),),
+                    behind_machine="GW",
+                    machine_addresses=("203.0.113.1/24",),
+                ),
+            ),
+        ),
+    )
+}

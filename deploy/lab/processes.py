@@ -1,0 +1,134 @@
+"""The processes of a lab: started in namespaces, written down, waited for, ended by id."""
+
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.lab.namespaces import enter
+
+POLL_SECONDS = 0.01
+LISTENING = "0A"
+
+
+class ProcessError(RuntimeError):
+    """A process did not become ready or died; the message holds the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """`started` is the kernel's start time, which tells a process from a later one of the same id."""
+
+    name: str
+    pid: int
+    started: str
+
+    @classmethod
+    def of(cls, name: str, pid: int) -> "Process":
+        return cls(name, pid, _start_time(pid) or "")
+
+    def runs(self) -> bool:
+        return bool(self.started) and _start_time(self.pid) == self.started
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """All processes of one lab; its directory holds the list of them and their logs."""
+
+    directory: Path
+
+    @property
+    def _list(self) -> Path:
+        return self.directory / "processes"
+
+    def log(self, name: str) -> Path:
+        return self.directory / f"{name}.log"
+
+    def start(self, name: str, namespace: str, *command: str, environment: Mapping[str, str] | None = None) -> Process:
+        """A process in a session of its own, so that an interrupt at the terminal leaves it to `end_all`."""
+        with self.log(name).open("ab") as log:
+            child = subprocess.Popen(
+                enter(namespace, *command),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+            )
+        return self.record(name, child.pid)
+
+    def record(self, name: str, pid: int) -> Process:
+        process = Process.of(name, pid)
+        with self._list.open("a") as text:
+            text.write(f"{process.name} {process.pid} {process.started}\n")
+        return process
+
+    def find(self, name: str) -> Process:
+        """The newest one of that name."""
+        return [process for process in self if process.name == name][-1]
+
+    def __iter__(self) -> Iterator[Process]:
+        if self._list.exists():
+            for line in self._list.read_text().splitlines():
+                name, pid, started = line.split()
+                yield Process(name, int(pid), started)
+
+    def wait(self, process: Process, condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+        """Waits until the process meets the condition. Errors: ProcessError when it dies or the time is over."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if not process.runs() or _is_zombie(process.pid):
+                raise ProcessError(f"{process.name} ended before it {what}: {self._last_words(process)}")
+            if time.monotonic() > deadline:
+                raise ProcessError(f"{process.name} has not {what} within {seconds} s: {self._last_words(process)}")
+            time.sleep(POLL_SECONDS)
+
+    def end_all(self) -> None:
+        for process in reversed(list(self)):
+            end(process)
+        self._list.unlink(missing_ok=True)
+
+    def _last_words(self, process: Process) -> str:
+        return self.log(process.name).read_text(errors="replace")[-2000:].strip() or "its log is empty"
+
+
+def end(process: Process, first: signal.Signals = signal.SIGTERM, seconds: float = 10) -> None:
+    """Ends a process and waits until it is gone; what does not end in time is killed."""
+    if not process.runs():
+        return
+    handle = os.pidfd_open(process.pid)
+    try:
+        signal.pidfd_send_signal(handle, first)
+        if not select.select([handle], [], [], seconds)[0]:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            select.select([handle], [], [])
+    finally:
+        os.close(handle)
+
+
+def listens(process: Process, port: int) -> bool:
+    """True when a TCP socket of the process's namespace listens on that port."""
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{process.pid}/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *_ = line.split()
+            if state == LISTENING and int(local.rpartition(":")[2], 16) == port:
+                return True
+    return False
+
+
+def _start_time(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True

@@ -1,0 +1,152 @@
+"""What a lab consists of, as plain data: hosts and machines follow from its policy document, the rest is said here."""
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+POLICIES = Path(__file__).parent / "policies"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A virtual machine: one network card in one virtual subnet.
+
+    Addresses carry their prefix length; routers are its default gateways.
+    """
+
+    name: str
+    domain: str
+    vsid: int
+    mac: str
+    addresses: tuple[str, ...]
+    routers: tuple[str, ...]
+    provider_address: str
+    encapsulation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A hypervisor. The address carries its prefix length; the router joins its provider subnet to the others."""
+
+    name: str
+    address: str
+    router: str
+    machines: tuple[Machine, ...]
+
+    @property
+    def provider_address(self) -> str:
+        return self.address.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A network of plain machines outside the overlay: one server with its routes (prefix, next hop).
+
+    It is behind an external port of the gateway, or behind a second network card of a machine that routes for it.
+    """
+
+    name: str
+    domain: str
+    addresses: tuple[str, ...]
+    routes: tuple[tuple[str, str], ...]
+    behind_machine: str | None = None
+    machine_addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lab:
+    """`provider_mtu` is of every provider link; with `one_nic` the sites share the gateway's provider link."""
+
+    name: str
+    title: str
+    policy: str
+    gateway_address: str
+    sites: tuple[Site, ...]
+    provider_mtu: int = 1600
+    one_nic: bool = False
+
+    @property
+    def policy_path(self) -> Path:
+        return POLICIES / self.policy
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        document: dict[str, Any] = yaml.safe_load(self.policy_path.read_text())
+        return document
+
+    @cached_property
+    def machines(self) -> tuple[Machine, ...]:
+        return tuple(machine for domain in self.document["routing_domains"] for machine in _machines(domain))
+
+    @cached_property
+    def hosts(self) -> tuple[Host, ...]:
+        return tuple(_host(entry, self.machines) for entry in self.document["hosts"])
+
+    @property
+    def gateway_provider_address(self) -> str:
+        return self.gateway_address.partition("/")[0]
+
+    @property
+    def external_sites(self) -> tuple[Site, ...]:
+        """The sites behind ports of the gateway; each port has its site's name."""
+        return tuple(site for site in self.sites if site.behind_machine is None)
+
+    def site_interface(self, site: Site) -> str:
+        """The gateway's interface towards the site."""
+        return "eth1" if self.one_nic else f"eth{self.external_sites.index(site) + 2}"
+
+    def provider_subnets(self) -> tuple[str, ...]:
+        addresses = [host.address for host in self.hosts] + [self.gateway_address]
+        return tuple(dict.fromkeys(str(ipaddress.ip_interface(address).network) for address in addresses))
+
+    def nodes(self) -> tuple[str, ...]:
+        names = ["provider", "gateway"]
+        names += [node.name for group in (self.hosts, self.machines, self.sites) for node in group]
+        return tuple(names)
+
+
+def router_of(prefix: str) -> str:
+    """The lowest usable address of a prefix, where every router of the labs is."""
+    return str(ipaddress.ip_network(prefix)[1])
+
+
+def _machines(domain: dict[str, Any]) -> Iterator[Machine]:
+    prefixes = {subnet["vsid"]: subnet["prefixes"] for subnet in domain["virtual_subnets"]}
+    cards: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for record in domain["lookup_records"]:
+        cards.setdefault((record["vsid"], record["mac"]), []).append(record)
+    for (vsid, mac), records in cards.items():
+        own = [_prefix_of(record["customer_address"], prefixes[vsid]) for record in records]
+        yield Machine(
+            name=records[0]["name"],
+            domain=domain["name"],
+            vsid=vsid,
+            mac=mac.replace("-", ":"),
+            addresses=tuple(
+                f"{record['customer_address']}/{prefix.prefixlen}" for record, prefix in zip(records, own, strict=True)
+            ),
+            routers=tuple(str(prefix[1]) for prefix in own),
+            provider_address=records[0]["provider_address"],
+            encapsulation=records[0].get("encapsulation", "vxlan"),
+        )
+
+
+def _prefix_of(address: str, prefixes: list[str]) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    networks = map(ipaddress.ip_network, prefixes)
+    return next(network for network in networks if ipaddress.ip_address(address) in network)
+
+
+def _host(entry: dict[str, Any], machines: tuple[Machine, ...]) -> Host:
+    provider = entry["provider_addresses"][0]
+    address = provider["address"]
+    return Host(
+        name=entry["id"],
+        address=f"{address}/{provider['prefix_length']}",
+        router=entry["provider_routes"][0]["next_hop"],
+        machines=tuple(machine for machine in machines if machine.provider_address == address),
+    )
