@@ -1,4 +1,4 @@
-"""Network namespaces, entered by `nsenter --net`: `ip netns exec` would hide the BPF file system behind a fresh /sys."""
+"""Network namespaces, entered by `nsenter --net`, as `ip netns exec` would hide the BPF file system."""
 
 import subprocess
 from collections.abc import Sequence
