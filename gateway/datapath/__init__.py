@@ -1,0 +1,1 @@
+"""The eBPF datapath: compiled, loaded, fed, attached and replaced."""

@@ -1,0 +1,152 @@
+"""A compiled BPF object on its way into the kernel: sizes, constants and shared maps are set, then it is loaded."""
+
+import ctypes
+import errno
+import hashlib
+import mmap
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from gateway.datapath import libbpf
+from gateway.datapath.layout import Layout, raw_btf
+from gateway.datapath.libbpf import BpfError, check, check_pointer, library
+from gateway.datapath.maps import Map, MapDefinition, MapType
+from gateway.datapath.pins import Checkpoint, pin
+
+_LOG_BYTES = 64 << 20  # kernels before 6.4 fail with ENOSPC when the log is longer; untouched pages cost nothing
+_LOG_LINES_SHOWN = 12
+KERNEL_NAME_LENGTH = 15
+
+
+class LoadError(BpfError):
+    """The object could not be opened, prepared or loaded; nothing that ran before has changed."""
+
+
+class ObjectFile:
+    """An opened object. `maps` and `programs` are libbpf handles by name; `.bss` and its like lose their dot."""
+
+    def __init__(self, path: Path, handle: int, log: mmap.mmap) -> None:
+        self.path, self._handle, self._log = path, handle, log
+        self._layout = Layout(raw_btf(check_pointer(library.bpf_object__btf(handle), f"reading the BTF of {path}")))
+        maps = libbpf.iterate(library.bpf_object__next_map, handle)
+        programs = libbpf.iterate(library.bpf_object__next_program, handle)
+        self.maps: dict[str, int] = {_map_name(map_): map_ for map_ in maps}
+        self.programs: dict[str, int] = {library.bpf_program__name(program).decode(): program for program in programs}
+        if len({name[:KERNEL_NAME_LENGTH] for name in self.programs}) != len(self.programs):
+            raise LoadError(errno.EINVAL, f"{path}: two programs share their first {KERNEL_NAME_LENGTH} characters")
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path) -> Iterator["ObjectFile"]:
+        """Open an object; what was loaded and not pinned is gone when the context ends."""
+        with mmap.mmap(-1, _LOG_BYTES) as log:
+            address = ctypes.addressof(ctypes.c_char.from_buffer(log))
+            options = libbpf.ObjectOpenOptions(kernel_log_buf=address, kernel_log_size=_LOG_BYTES)
+            handle = library.bpf_object__open_file(os.fsencode(path), ctypes.byref(options))
+            if not handle:
+                raise LoadError(ctypes.get_errno(), f"opening {path}", "is it a BPF object? build it again")
+            try:
+                yield cls(path, handle, log)
+            finally:
+                library.bpf_object__close(handle)
+
+    def definition(self, name: str) -> MapDefinition:
+        """Return the layout of a map as the object defines it."""
+        map_ = self.maps[name]
+        key, value = library.bpf_map__btf_key_type_id(map_), library.bpf_map__btf_value_type_id(map_)
+        return MapDefinition(
+            type=library.bpf_map__type(map_),
+            flags=library.bpf_map__map_flags(map_),
+            key_size=library.bpf_map__key_size(map_),
+            value_size=library.bpf_map__value_size(map_),
+            key=self._layout.dtype(key) if key else None,
+            value=self._layout.dtype(value) if value else None,
+        )
+
+    def set_sizes(self, sizes: Mapping[str, int]) -> None:
+        """Set the max_entries of maps."""
+        for name, entries in sizes.items():
+            attempted = f"{self.path}: giving map {name} {entries} entries"
+            check(library.bpf_map__set_max_entries(self._map(name), entries), attempted)
+
+    def set_constants(self, rodata: Mapping[str, Any]) -> None:
+        """Set `const volatile` variables by name."""
+        if not rodata:
+            return
+        size = ctypes.c_size_t()
+        map_ = self._map("rodata")
+        address = library.bpf_map__initial_value(map_, ctypes.byref(size))
+        memory = numpy.ctypeslib.as_array((ctypes.c_uint8 * size.value).from_address(address))
+        section = memory.view(self._layout.dtype(library.bpf_map__btf_value_type_id(map_)))[0]
+        for name, value in rodata.items():
+            if name not in (section.dtype.names or ()):
+                raise LoadError(errno.ENOENT, f"{self.path}: setting the constant {name}")
+            section[name] = value
+
+    def share(self, map_: Map) -> None:
+        """Let the programs use an existing map instead of a new one."""
+        attempted = f"{self.path}: sharing map {map_.name}"
+        if map_.type == MapType.PROG_ARRAY or map_.name.startswith("rodata"):
+            raise LoadError(errno.EINVAL, attempted, "program arrays and constants belong to one version")
+        handle = self._map(map_.name)
+        difference = map_.definition().difference(self.definition(map_.name))
+        if difference:
+            raise LoadError(errno.EINVAL, attempted, f"{difference}; let it be made anew")
+        check(library.bpf_map__reuse_fd(handle, map_.fd), attempted)
+
+    def load(self) -> None:
+        """Make the maps and have the programs verified."""
+        result = library.bpf_object__load(self._handle)
+        if result < 0:
+            raise LoadError(-result, f"loading {self.path}: {self._culprit()}", self._verdict())
+
+    def pin(self, directory: Path, checkpoint: Checkpoint) -> None:
+        """Pin all maps and programs below `directory`."""
+        for kind, handles, descriptor in (
+            ("maps", self.maps, library.bpf_map__fd),
+            ("programs", self.programs, library.bpf_program__fd),
+        ):
+            (directory / kind).mkdir(parents=True)
+            for name, handle in handles.items():
+                pin(descriptor(handle), directory / kind / name)
+                checkpoint(f"pinned {name}")
+
+    def _map(self, name: str) -> int:
+        if name not in self.maps:
+            raise LoadError(errno.ENOENT, f"{self.path}: map {name}", f"it has {', '.join(self.maps)}")
+        return self.maps[name]
+
+    def _culprit(self) -> str:
+        for name, map_ in self.maps.items():
+            if library.bpf_map__fd(map_) < 0:
+                return f"map {name}"
+        unloaded = (name for name, program in self.programs.items() if library.bpf_program__fd(program) < 0)
+        return f"program {next(unloaded, '?')}"
+
+    def _verdict(self) -> str:
+        """Quote the last lines of the verifier's log and the number of instructions it looked at."""
+        log = self._log[: self._log.find(b"\0")].decode(errors="replace")
+        if not log:
+            return ""
+        processed = re.findall(r"^processed (\d+) insns", log, re.MULTILINE)
+        count = f"{processed[-1]} instructions verified" if processed else "instruction count unknown"
+        return f"{count}; the verifier's last words:\n" + "\n".join(log.splitlines()[-_LOG_LINES_SHOWN:])
+
+
+def identity(path: Path, rodata: Mapping[str, Any]) -> str:
+    """Name one version of the datapath, by the object's bytes and the constants it was loaded with."""
+    constants = repr(sorted((name, str(value)) for name, value in rodata.items()))
+    return hashlib.sha256(path.read_bytes() + constants.encode()).hexdigest()[:32]
+
+
+def _map_name(map_: int) -> str:
+    name: str = library.bpf_map__name(map_).decode()
+    if library.bpf_map__is_internal(map_):  # "datapath.rodata", ".data.mine"; bpffs refuses dots
+        name = name.partition(".")[2].replace(".", "_")
+    return name
