@@ -20,11 +20,10 @@ def forwards() -> bool:
 def install(interfaces: Collection[str]) -> bool:
     """Drop all that Linux would forward from or to these interfaces; replaces what an earlier call installed.
 
-    An 802.1Q device on one of them is an interface of its own and is to be named as well. Returns False, and removes the
-    guard, where nothing is forwarded. Raises ForwardingGuardError.
+    An 802.1Q device on one of them is an interface of its own and is to be named as well. Returns False, and does
+    nothing, where nothing is forwarded. Raises ForwardingGuardError.
     """
-    if not (interfaces and forwards()):
-        remove()
+    if not forwards():
         return False
     names = ", ".join(f'"{interface}"' for interface in sorted(interfaces))
     _nft(

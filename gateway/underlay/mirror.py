@@ -89,7 +89,7 @@ def _apply_address(network: Network, message: Message) -> None:
 
 
 def _apply_neighbour(network: Network, message: Message) -> NeighbourKey:
-    key, neighbour = neighbour_of(message.decode())
+    key, neighbour = neighbour_of(message.data)
     if message.kind == rtnl.RTM_NEWNEIGH:
         network.neighbours[key] = neighbour
     else:

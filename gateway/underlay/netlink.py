@@ -24,6 +24,7 @@ from pyroute2.netlink.rtnl.marshal import MarshalRtnl  # type: ignore[import-unt
 from pyroute2.netlink.rtnl.ndmsg import ndmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.rtmsg import rtmsg  # type: ignore[import-untyped]
 
+SO_RCVBUFFORCE = 33  # not held by net.core.rmem_max
 SOL_NETLINK = 270
 NETLINK_ADD_MEMBERSHIP = 1
 NLM_F_DUMP_INTR = 0x10
@@ -164,7 +165,7 @@ class Requests:
 
 def _open() -> socket.socket:
     netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-    netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+    netlink.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _RECEIVE_BUFFER_BYTES)
     netlink.bind((0, 0))
     return netlink
 

@@ -64,6 +64,8 @@ class Underlay:
 
     def close(self) -> None:
         """Finish what `want` asked for, then stop following."""
+        if self._closing:
+            return
         self._closing = True
         os.eventfd_write(self._wake, 1)
         self._thread.join()
