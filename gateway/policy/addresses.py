@@ -147,3 +147,12 @@ def why_not_routable(canonical: str) -> str | None:
         if excluded.first <= network.first and network.last <= excluded.last:
             return name
     return None
+
+
+def unroutable_within(canonical: str) -> str | None:
+    """What kind of never routed addresses a prefix holds, None if it holds none."""
+    network = address_range(canonical)
+    for excluded, name in _NOT_ROUTABLE:
+        if excluded.first <= network.last and network.first <= excluded.last:
+            return name
+    return None

@@ -88,23 +88,27 @@ def read_yaml(data: bytes) -> Any:
         loader.dispose()
 
 
-def _place(mark: yaml.Mark | None) -> str:
+def _place(mark: Any) -> str:
     return f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
 
 
+def _next(loader: yaml.CSafeLoader) -> Any:
+    return loader.get_event()
+
+
 def _document(loader: yaml.CSafeLoader) -> Any:
-    loader.get_event()  # start of the stream
-    if isinstance(loader.get_event(), yaml.StreamEndEvent):
+    _next(loader)  # start of the stream
+    if isinstance(_next(loader), yaml.StreamEndEvent):
         return None
-    document = _node(loader, loader.get_event())
-    loader.get_event()  # end of the document
-    following = loader.get_event()
+    document = _node(loader, _next(loader))
+    _next(loader)  # end of the document
+    following = _next(loader)
     if not isinstance(following, yaml.StreamEndEvent):
         _refuse(f"holds more than one YAML document{_place(following.start_mark)}")
     return document
 
 
-def _node(loader: yaml.CSafeLoader, event: yaml.Event) -> Any:
+def _node(loader: yaml.CSafeLoader, event: Any) -> Any:
     """The value that begins with this event; the loader is left behind its end."""
     if isinstance(event, yaml.ScalarEvent) and event.tag is None:
         return _scalar(event.value) if event.implicit[0] else event.value
@@ -117,15 +121,15 @@ def _node(loader: yaml.CSafeLoader, event: yaml.Event) -> Any:
 
 
 def _elements(loader: yaml.CSafeLoader) -> Iterator[Any]:
-    while not isinstance(event := loader.get_event(), yaml.SequenceEndEvent):
+    while not isinstance(event := _next(loader), yaml.SequenceEndEvent):
         yield _node(loader, event)
 
 
 def _pairs(loader: yaml.CSafeLoader) -> Iterator[tuple[str, Any]]:
-    while not isinstance(event := loader.get_event(), yaml.MappingEndEvent):
+    while not isinstance(event := _next(loader), yaml.MappingEndEvent):
         if not isinstance(event, yaml.ScalarEvent):
             _refuse(f"has a key that is not a plain word{_place(event.start_mark)}")
-        yield event.value, _node(loader, loader.get_event())
+        yield event.value, _node(loader, _next(loader))
 
 
 def _scalar(text: str) -> Any:
