@@ -4,10 +4,11 @@ from deploy.lab.topology import Lab, Site
 
 
 def _corpnet(name: str, domain: str, *cloud_prefixes: str) -> Site:
+    """CorpNet's server is also the router to 198.18.0.0/15, of which it has an address."""
     return Site(
         name=name,
         domain=domain,
-        addresses=("157.1.0.10/16", "fd00:157::10/64"),
+        addresses=("157.1.0.10/16", "fd00:157::10/64", "198.18.0.1/32"),
         routes=tuple((prefix, "fd00:157::fe" if ":" in prefix else "157.1.0.254") for prefix in cloud_prefixes),
     )
 

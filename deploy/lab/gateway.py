@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from deploy.lab.network import namespace_of
-from deploy.lab.processes import Process, Processes, listens
+from deploy.lab.processes import Process, Processes, Readiness
 from deploy.lab.topology import Lab
 
 ROUTER_MAC = "00-1d-d8-b7-1c-00"
@@ -21,7 +21,7 @@ def configuration_path(directory: Path) -> Path:
 
 
 def configuration(lab: Lab, directory: Path) -> str:
-    """The text of gateway.toml."""
+    """Return the text of gateway.toml."""
     head = f"""\
 name = "{lab.name}"
 state_dir = "{directory / "state"}"
@@ -46,9 +46,12 @@ def _port(name: str, role: str, interface: str, more: str = "") -> str:
 
 
 def start(lab: Lab, directory: Path, processes: Processes) -> Process:
-    """A daemon that answers on its API."""
+    """Start the daemon and return when it says that it is ready (sd_notify). Errors: ProcessError."""
     file = configuration_path(directory)
     file.write_text(configuration(lab, directory))
-    daemon = processes.start("gateway", namespace_of(lab, "gateway"), COMMAND, "gateway", "run", "--config", str(file))
-    processes.wait(daemon, lambda: listens(daemon, API_PORT), "listened on its API", seconds=60)
+    with Readiness(directory / "notify.sock") as readiness:
+        environment = {"NOTIFY_SOCKET": str(readiness.address)}
+        command = (COMMAND, "gateway", "run", "--config", str(file))
+        daemon = processes.start("gateway", namespace_of(lab, "gateway"), *command, environment=environment)
+        processes.wait(daemon, readiness.said, "said that it is ready", seconds=60)
     return daemon

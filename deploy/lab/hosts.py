@@ -34,7 +34,7 @@ def build(lab: Lab, host: Host, namespace: str, processes: Processes, directory:
 
 
 def _build_vxlan(lab: Lab, host: Host, namespace: str, vsid: int) -> None:
-    """The device has no lower link and a full MTU: it then answers for itself when the provider network has no room."""
+    """Make the device without a lower link, with a full MTU: then it answers itself where its provider has no room."""
     bridge, device = f"br{vsid}", f"vx{vsid}"
     local = [machine for machine in host.machines if machine.vsid == vsid]
     configure(
@@ -53,5 +53,5 @@ def _build_vxlan(lab: Lab, host: Host, namespace: str, vsid: int) -> None:
 
 
 def peers(lab: Lab, host: Host, vsid: int) -> list[Machine]:
-    """The virtual machines of a virtual subnet that live on other hosts."""
+    """Return the virtual machines of a virtual subnet that live on other hosts."""
     return [m for m in lab.machines if m.vsid == vsid and m.provider_address != host.provider_address]

@@ -36,15 +36,15 @@ class RunningLab:
         return Processes(self.directory)
 
     def inside(self, node: str, *command: str) -> list[str]:
-        """The command line that runs a command on a node."""
+        """Give the command line that runs a command on a node."""
         return namespaces.enter(network.namespace_of(self.topology, node), *command)
 
     def run(self, node: str, *command: str, seconds: float = 30) -> str:
-        """Output of a command on a node that must succeed. Errors: CommandError."""
+        """Return the output of a command on a node that must succeed. Errors: CommandError."""
         return namespaces.execute(self.inside(node, *command), seconds=seconds)
 
     def tgw(self, *arguments: str, seconds: float = 60) -> str:
-        """Output of the command `tgw` beside the gateway. Errors: CommandError."""
+        """Return the output of the command `tgw` beside the gateway. Errors: CommandError."""
         configuration = gateway.configuration_path(self.directory)
         return self.run("gateway", "env", f"TGW_CONFIG={configuration}", gateway.COMMAND, *arguments, seconds=seconds)
 
@@ -63,7 +63,7 @@ def find(name: str) -> Lab:
 
 
 def up(name: str, progress: Callable[[str], None] = print) -> RunningLab:
-    """Builds the lab whole or not at all. Errors: LabError, CommandError, ProcessError."""
+    """Build the lab whole or not at all. Errors: LabError, CommandError, ProcessError."""
     lab = find(name)
     if os.geteuid():
         raise LabError("a lab needs root for its namespaces: run it with sudo")
@@ -82,7 +82,7 @@ def up(name: str, progress: Callable[[str], None] = print) -> RunningLab:
 
 
 def down(name: str, progress: Callable[[str], None] = print) -> None:
-    """Removes all that `up` made, also after a failure; what is not there is no fault."""
+    """Remove all that `up` made, also after a failure; what is not there is no fault."""
     lab = find(name)
     running = RunningLab(lab)
     running.processes.end_all()

@@ -16,7 +16,7 @@ def enter(namespace: str, *command: str) -> list[str]:
 
 
 def execute(command: Sequence[str], text: str = "", seconds: float = 30) -> str:
-    """Output of a command that must succeed. Errors: CommandError."""
+    """Return the output of a command that must succeed. Errors: CommandError."""
     done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=seconds)
     if done.returncode:
         raise CommandError(f"{' '.join(command)} ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
@@ -24,7 +24,7 @@ def execute(command: Sequence[str], text: str = "", seconds: float = 30) -> str:
 
 
 def configure(namespace: str, commands: Sequence[str]) -> None:
-    """Runs commands of `ip` in one process inside the namespace. Errors: CommandError, with the line at fault."""
+    """Run commands of `ip` in one process inside the namespace. Errors: CommandError, with the line at fault."""
     execute(enter(namespace, "ip", "-batch", "-"), text="\n".join(commands))
 
 
@@ -35,7 +35,7 @@ def set_sysctls(namespace: str, **values: int) -> None:
 
 
 def create(namespace: str) -> None:
-    """A namespace with loopback up and addresses that are usable at once (no duplicate address detection)."""
+    """Make a namespace with loopback up and addresses that are usable at once (no duplicate address detection)."""
     execute(["ip", "netns", "add", namespace])
     set_sysctls(namespace, ipv6__conf__all__accept_dad=0, ipv6__conf__default__accept_dad=0)
     configure(namespace, ["link set lo up"])
@@ -47,7 +47,7 @@ def remove(namespace: str) -> None:
 
 
 def connect(near: tuple[str, str], far: tuple[str, str], mtu: int = 1500, near_mac: str | None = None) -> None:
-    """A veth pair between two (namespace, interface) ends, both up.
+    """Join two (namespace, interface) ends by a veth pair, both up.
 
     Transmit offloads are off, since partial checksums do not survive XDP at the other end.
     """

@@ -14,7 +14,7 @@ def namespace_of(lab: Lab, node: str) -> str:
 
 
 def build_provider_network(lab: Lab) -> None:
-    """A bridge per provider subnet, and Linux routing between them."""
+    """Make a bridge per provider subnet, and let Linux route between them."""
     provider = namespace_of(lab, "provider")
     create(provider)
     set_sysctls(provider, **FORWARDING)
@@ -31,7 +31,7 @@ def build_provider_network(lab: Lab) -> None:
 
 
 def attach_to_provider(lab: Lab, node: str, interface: str, address: str) -> None:
-    """Plugs a node into the switch of its address's subnet; the node gives itself the address."""
+    """Plug a node into the switch of its address's subnet; the node gives itself the address."""
     provider = namespace_of(lab, "provider")
     subnet = str(ipaddress.ip_interface(address).network)
     connect((namespace_of(lab, node), interface), (provider, node), mtu=lab.provider_mtu)
@@ -55,7 +55,7 @@ def build_host_links(lab: Lab, host: Host) -> None:
 
 
 def build_machine(lab: Lab, host: Host, machine: Machine) -> None:
-    """A virtual machine with a full MTU of 1500, whatever the provider network leaves."""
+    """Make a virtual machine with a full MTU of 1500, whatever the provider network leaves."""
     namespace = namespace_of(lab, machine.name)
     create(namespace)
     connect((namespace, "eth0"), (namespace_of(lab, host.name), machine.name), near_mac=machine.mac)

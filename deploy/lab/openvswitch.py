@@ -31,7 +31,7 @@ class Switch:
         self._daemon("ovs-vswitchd", f"unix:{self._database_socket}")
 
     def take_uplink(self, interface: str, address: str, mtu: int) -> None:
-        """The provider address moves to the bridge's own interface, which tunnels leave through."""
+        """Move the provider address to the bridge's own interface, which tunnels leave through."""
         bridge = f"add-br {PROVIDER_BRIDGE} -- set bridge {PROVIDER_BRIDGE} datapath_type=netdev"
         port = f"add-port {PROVIDER_BRIDGE} {interface}"
         self._control("ovs-vsctl", *f"{bridge} -- {port} -- set interface {PROVIDER_BRIDGE} mtu_request={mtu}".split())
@@ -50,7 +50,7 @@ class Switch:
         self._control("ovs-ofctl", "--names", "add-flows", self._management(OVERLAY_BRIDGE), "-", text=flows)
 
     def _daemon(self, program: str, *arguments: str) -> None:
-        """Returns when the daemon serves: `--detach` leaves the foreground only then."""
+        """Start a daemon and return when it serves: `--detach` leaves the foreground only then."""
         pid_file = self.directory / f"{program}.pid"
         log = self.directory / f"{program}.log"
         options = (

@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -49,7 +50,7 @@ class Processes:
         return self.directory / f"{name}.log"
 
     def start(self, name: str, namespace: str, *command: str, environment: Mapping[str, str] | None = None) -> Process:
-        """A process in a session of its own, so that an interrupt at the terminal leaves it to `end_all`."""
+        """Start a process in a session of its own, so that an interrupt at the terminal leaves it to `end_all`."""
         with self.log(name).open("ab") as log:
             child = subprocess.Popen(
                 enter(namespace, *command),
@@ -68,7 +69,7 @@ class Processes:
         return process
 
     def find(self, name: str) -> Process:
-        """The newest one of that name."""
+        """Return the newest one of that name."""
         return [process for process in self if process.name == name][-1]
 
     def __iter__(self) -> Iterator[Process]:
@@ -78,7 +79,7 @@ class Processes:
                 yield Process(name, int(pid), started)
 
     def wait(self, process: Process, condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
-        """Waits until the process meets the condition. Errors: ProcessError when it dies or the time is over."""
+        """Wait until the process meets the condition. Errors: ProcessError when it dies or the time is over."""
         deadline = time.monotonic() + seconds
         while not condition():
             if not process.runs() or _is_zombie(process.pid):
@@ -96,8 +97,30 @@ class Processes:
         return self.log(process.name).read_text(errors="replace")[-2000:].strip() or "its log is empty"
 
 
+class Readiness:
+    """The socket that a service manager names to a daemon (sd_notify(3)), which says READY=1 there."""
+
+    def __init__(self, address: Path) -> None:
+        self.address = address
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+
+    def __enter__(self) -> "Readiness":
+        self.address.unlink(missing_ok=True)
+        self._socket.bind(str(self.address))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def said(self) -> bool:
+        try:
+            return "READY=1" in self._socket.recv(4096).decode().split("\n")
+        except BlockingIOError:
+            return False
+
+
 def end(process: Process, first: signal.Signals = signal.SIGTERM, seconds: float = 10) -> None:
-    """Ends a process and waits until it is gone; what does not end in time is killed."""
+    """End a process and wait until it is gone; what does not end in time is killed."""
     if not process.runs():
         return
     handle = os.pidfd_open(process.pid)
@@ -111,7 +134,7 @@ def end(process: Process, first: signal.Signals = signal.SIGTERM, seconds: float
 
 
 def listens(process: Process, port: int) -> bool:
-    """True when a TCP socket of the process's namespace listens on that port."""
+    """Tell whether a TCP socket of the process's namespace listens on that port."""
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{process.pid}/net/{table}").read_text().splitlines()[1:]:
             _, local, _, state, *_ = line.split()

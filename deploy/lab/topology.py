@@ -28,6 +28,11 @@ class Machine:
     provider_address: str
     encapsulation: str
 
+    @property
+    def address(self) -> str:
+        """Its first address, without the prefix length."""
+        return self.addresses[0].partition("/")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
@@ -97,7 +102,7 @@ class Lab:
         return tuple(site for site in self.sites if site.behind_machine is None)
 
     def site_interface(self, site: Site) -> str:
-        """The gateway's interface towards the site."""
+        """Name the gateway's interface towards the site."""
         return "eth1" if self.one_nic else f"eth{self.external_sites.index(site) + 2}"
 
     def provider_subnets(self) -> tuple[str, ...]:
@@ -111,7 +116,7 @@ class Lab:
 
 
 def router_of(prefix: str) -> str:
-    """The lowest usable address of a prefix, where every router of the labs is."""
+    """Return the lowest usable address of a prefix, where every router of the labs is."""
     return str(ipaddress.ip_network(prefix)[1])
 
 

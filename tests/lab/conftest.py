@@ -1,0 +1,53 @@
+"""Labs for the scenarios: one of each kind for the tests of a module."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from deploy.lab import main
+from deploy.lab.main import RunningLab
+
+
+@contextmanager
+def running_lab(name: str) -> Iterator[RunningLab]:
+    if os.geteuid():
+        pytest.skip("labs need root for their network namespaces")
+    lab = main.up(name)
+    try:
+        yield lab
+    finally:
+        main.down(name)
+
+
+def _fixture(name: str) -> Callable[[], Iterator[RunningLab]]:
+    def lab() -> Iterator[RunningLab]:
+        with running_lab(name) as running:
+            yield running
+
+    return pytest.fixture(scope="module", name=name.replace("-", "_"))(lab)
+
+
+blue_red = _fixture("blue-red")
+contoso_fabrikam = _fixture("contoso-fabrikam")
+two_networks_one_owner = _fixture("two-networks-one-owner")
+complex_routing = _fixture("complex-routing")
+
+
+@pytest.fixture(scope="module", params=["private-cloud", "private-cloud-one-nic", "private-cloud-figure1"])
+def private_cloud(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
+    with running_lab(request.param) as running:
+        yield running
+
+
+@pytest.fixture
+def at_once() -> Iterator[Callable[..., list[object]]]:
+    """Call functions of no arguments at the same time; their results in order."""
+    with ThreadPoolExecutor() as pool:
+
+        def call(*functions: Callable[[], object]) -> list[object]:
+            return [future.result() for future in [pool.submit(function) for function in functions]]
+
+        yield call
