@@ -1,0 +1,87 @@
+"""Neighbour discovery (RFC 4861): solicitations and advertisements."""
+
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+from gateway.datapath.model.checksum import checksum, pseudo_header
+from gateway.datapath.model.ip import ICMPV6, build_ipv6_header
+
+SOLICITATION, ADVERTISEMENT = 135, 136
+SOURCE_LINK_LAYER, TARGET_LINK_LAYER = 1, 2
+ROUTER, SOLICITED, OVERRIDE = 0x80000000, 0x40000000, 0x20000000
+
+HOP_LIMIT = 255
+OPTIONS_READ = 4
+
+ALL_NODES = IPv6Address("ff02::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """A solicitation or an advertisement; `link_layer` is the address of its source or target option, if it has one."""
+
+    type: int
+    source: IPv6Address
+    destination: IPv6Address
+    target: IPv6Address
+    link_layer: bytes | None
+
+
+def parse(data: bytes) -> Discovery | None:
+    """None for all but the two messages, sent from the link itself (hop limit 255)."""
+    if len(data) < 64 or data[6] != ICMPV6 or data[7] != HOP_LIMIT:
+        return None
+    (payload_length,) = struct.unpack_from("!H", data, 4)
+    kind = data[40]
+    if payload_length < 24 or kind not in (SOLICITATION, ADVERTISEMENT):
+        return None
+    wanted = SOURCE_LINK_LAYER if kind == SOLICITATION else TARGET_LINK_LAYER
+    return Discovery(
+        type=kind,
+        source=IPv6Address(data[8:24]),
+        destination=IPv6Address(data[24:40]),
+        target=IPv6Address(data[48:64]),
+        link_layer=_link_layer(data[64 : 40 + payload_length], wanted),
+    )
+
+
+def _link_layer(options: bytes, wanted: int) -> bytes | None:
+    for _ in range(OPTIONS_READ):
+        if len(options) < 8 or options[1] == 0:
+            return None
+        if options[:2] == bytes((wanted, 1)):
+            return options[2:8]
+        options = options[8 * options[1] :]
+    return None
+
+
+def advertisement(source: IPv6Address, destination: IPv6Address, flags: int, mac: bytes) -> bytes:
+    """The IPv6 packet that says where `source` is."""
+    return _message(source, destination, ADVERTISEMENT, flags, source, TARGET_LINK_LAYER, mac)
+
+
+def solicitation(source: IPv6Address, target: IPv6Address, mac: bytes) -> bytes:
+    """The IPv6 packet that asks the link where `target` is."""
+    return _message(source, solicited_node(target), SOLICITATION, 0, target, SOURCE_LINK_LAYER, mac)
+
+
+def solicited_node(address: IPv6Address) -> IPv6Address:
+    """RFC 4291, section 2.7.1."""
+    return IPv6Address(IPv6Address("ff02::1:ff00:0").packed[:13] + address.packed[13:])
+
+
+def multicast_mac(address: IPv6Address) -> bytes:
+    """RFC 2464, section 7."""
+    return b"\x33\x33" + address.packed[12:]
+
+
+def _message(
+    source: IPv6Address, destination: IPv6Address, kind: int, flags: int, target: IPv6Address, option: int, mac: bytes
+) -> bytes:
+    body = struct.pack("!I", flags) + target.packed + bytes((option, 1)) + mac
+    length = 4 + len(body)
+    pseudo = pseudo_header(source.packed, destination.packed, ICMPV6, length)
+    covered = checksum(pseudo + bytes((kind, 0, 0, 0)) + body)
+    header = build_ipv6_header(source, destination, ICMPV6, length, hop_limit=HOP_LIMIT)
+    return header + struct.pack("!BBH", kind, 0, covered) + body

@@ -1,0 +1,68 @@
+"""Where a destination is: an exact entry first, then the longest prefix."""
+
+from gateway.datapath.model.answers import HOST_UNREACHABLE, NET_UNREACHABLE, PORT_UNREACHABLE, echo_reply, refused
+from gateway.datapath.model.domains import Domain, Exit, OnLink, Record, Route
+from gateway.datapath.model.ip import UDP, Address, Packet
+from gateway.datapath.model.passage import Origin, Passage
+from gateway.datapath.model.verdict import DropReason, dropped
+
+
+def best_routes(domain: Domain, destination: Address) -> list[Route]:
+    """The routes of the longest prefix with the lowest metric, one for each next hop, in the order of the policy."""
+    matching = [route for route in domain.routes if destination in route.prefix]
+    longest = max((route.prefix.prefixlen for route in matching), default=0)
+    matching = [route for route in matching if route.prefix.prefixlen == longest]
+    lowest = min((route.metric for route in matching), default=0)
+    first_of_target = {route.target: route for route in reversed(matching) if route.metric == lowest}
+    return list(reversed(first_of_target.values()))
+
+
+def find(passage: Passage, origin: Origin, packet: Packet, flow_hash: int) -> Record | Exit:
+    """The next hop of the packet; raises the gateway's answer or the drop where there is none."""
+    domain, destination = origin.domain, packet.destination
+    if destination in domain.local:
+        raise _local(passage, origin, packet)
+    record = domain.records.get(destination)
+    if record is not None:
+        passage.note("route", record.entry, f"{destination} has a record in VSID {record.vsid}.")
+        return record
+    routes = best_routes(domain, destination)
+    if not routes:
+        passage.note("route", domain.entry, f"No prefix of {domain.source.name} holds {destination}.")
+        raise refused(passage, origin, packet, DropReason.NO_ROUTE, NET_UNREACHABLE)
+    route = routes[(flow_hash >> 16) % len(routes)]
+    passage.note("route", route.entry, _chosen(route, destination, len(routes)))
+    if isinstance(route.target, OnLink):
+        return _wildcard(passage, origin, packet, route.target)
+    return route.target
+
+
+def _chosen(route: Route, destination: Address, equals: int) -> str:
+    way = f"{destination} lies in {route.prefix}"
+    if isinstance(route.target, Exit):
+        hop = route.target.next_hop
+        way += f", reached through {route.target.connection.name}" + (f" by {hop}" if hop else ", on-link")
+    elif isinstance(route.target, Record):
+        way += f", reached through the VM {route.target.customer_address}"
+    else:
+        way += f", on-link in VSID {route.target.vsid}"
+    return way + (f" (one of {equals} equal routes, chosen by flow)." if equals > 1 else ".")
+
+
+def _wildcard(passage: Passage, origin: Origin, packet: Packet, on_link: OnLink) -> Record:
+    record = origin.domain.wildcards.get((on_link.vsid, packet.version))
+    if record is None:
+        passage.note("route", origin.domain.entry, f"There is no record for {packet.destination}.")
+        raise refused(passage, origin, packet, DropReason.NO_RECORD, HOST_UNREACHABLE)
+    passage.note("route", record.entry, f"The wildcard record of VSID {on_link.vsid} takes it.")
+    return record
+
+
+def _local(passage: Passage, origin: Origin, packet: Packet) -> Exception:
+    entry = origin.domain.local[packet.destination]
+    passage.note("route", entry, f"{packet.destination} is the gateway's own address.")
+    if packet.is_echo_request and not origin.is_rewrite:
+        return echo_reply(passage, origin, packet)
+    if packet.protocol == UDP:
+        return refused(passage, origin, packet, DropReason.LOCAL_NOT_SERVED, PORT_UNREACHABLE)
+    return dropped(DropReason.LOCAL_NOT_SERVED)

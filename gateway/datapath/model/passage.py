@@ -1,0 +1,84 @@
+"""One frame on its way: what the layers share about it."""
+
+from dataclasses import dataclass, field
+
+from gateway.datapath.model.connections import Connections
+from gateway.datapath.model.domains import Domain
+from gateway.datapath.model.ethernet import Frame
+from gateway.datapath.model.surroundings import Attachment, Interface, Surroundings
+from gateway.datapath.model.tunnels import Tunnel
+from gateway.datapath.model.verdict import Step
+
+ANSWERS_PER_SECOND = 1000
+ANSWERS_AT_ONCE = 1000
+
+
+@dataclass(slots=True)
+class Budget:
+    """What the gateway may still answer by itself for one domain."""
+
+    refilled: float
+    tokens: float = ANSWERS_AT_ONCE
+
+    def take(self, now: float) -> bool:
+        self.tokens = min(ANSWERS_AT_ONCE, self.tokens + (now - self.refilled) * ANSWERS_PER_SECOND)
+        self.refilled = now
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
+@dataclass(slots=True)
+class State:
+    """What the datapath has learned: neighbours by (interface, VLAN, address), connections, and the answers given."""
+
+    neighbours: dict[tuple[str, int, str], str] = field(default_factory=dict)
+    connections: Connections = field(default_factory=Connections)
+    budgets: dict[str, Budget] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Passage:
+    """A frame that came in on `interface`, and what is noted about it on the way. `now` is in seconds."""
+
+    surroundings: Surroundings
+    domains: tuple[Domain, ...]
+    state: State
+    assume_neighbours: bool
+    now: float
+    interface: Interface
+    attachment: Attachment
+    frame: Frame
+    steps: list[Step]
+    domain: Domain | None = None
+
+    def note(self, layer: str, entry: str, words: str) -> None:
+        self.steps.append(Step(layer, entry, words))
+
+    def may_answer(self, domain: Domain) -> bool:
+        """Take one answer from the domain's budget."""
+        return self.state.budgets.setdefault(domain.id, Budget(self.now)).take(self.now)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an admitted packet came from.
+
+    `vsid` is None for an external origin; `source_mac` is the inner one; `tunnel` is None unless it came encapsulated.
+    `limit` is the longest IP packet that fits the way back. A rewritten packet's sender is never answered.
+    """
+
+    domain: Domain
+    vsid: int | None
+    source_mac: bytes
+    tunnel: Tunnel | None
+    limit: int
+
+    @property
+    def is_overlay(self) -> bool:
+        return self.vsid is not None
+
+    @property
+    def is_rewrite(self) -> bool:
+        return self.is_overlay and self.tunnel is None

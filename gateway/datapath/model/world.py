@@ -1,0 +1,154 @@
+"""A gateway with its policy and surroundings, and what becomes of each frame that reaches it."""
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from gateway.configuration import Port
+from gateway.datapath.model import admission, congestion, domains, ethernet, lookup, surroundings
+from gateway.datapath.model.ethernet import mac_bytes
+from gateway.datapath.model.flow import flow_hash
+from gateway.datapath.model.leave import leave
+from gateway.datapath.model.passage import Passage, State
+from gateway.datapath.model.surroundings import Interface, Surroundings, UnderlayHop
+from gateway.datapath.model.verdict import Action, DecidedError, Step, Verdict
+from gateway.policy.model import Policy
+
+__all__ = ["Interface", "UnderlayHop", "World"]
+
+
+class World:
+    """The reference model of the datapath.
+
+    `interfaces` names the interfaces that ports are on; `underlay` says how each provider address is reached (None or
+    absent: not resolved); `also_admitted` names further outer sources for a domain, such as the old provider address
+    of a VM that moves. `neighbours` maps (interface, VLAN, address) to a MAC, all canonical text; `clock` counts
+    seconds. With `assume_neighbours`, a made-up MAC stands for every external neighbour that is not known.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        ports: tuple[Port, ...],
+        router_mac: str,
+        interfaces: Mapping[str, Interface],
+        underlay: Mapping[str, UnderlayHop | None],
+        dscp: str = "uniform",
+        also_admitted: Mapping[str, frozenset[str]] | None = None,
+    ) -> None:
+        self.policy = policy
+        self.ports = ports
+        self.clock: Callable[[], float] = time.monotonic
+        self.assume_neighbours = False
+        self._state = State()
+        self._surroundings = Surroundings(
+            router_mac=mac_bytes(router_mac),
+            interfaces=interfaces,
+            underlay=surroundings.underlay(underlay),
+            dscp=dscp,
+            provider_addresses=surroundings.provider_addresses(ports),
+        )
+        self._place(policy, also_admitted or {})
+
+    def _place(self, policy: Policy, also_admitted: Mapping[str, frozenset[str]]) -> None:
+        self.policy = policy
+        self.also_admitted = also_admitted
+        self._domains = domains.build(policy, self.ports, also_admitted)
+        self._attachments = surroundings.attachments(self.ports, self._domains)
+
+    @property
+    def neighbours(self) -> dict[tuple[str, int, str], str]:
+        return self._state.neighbours
+
+    @property
+    def interfaces(self) -> Mapping[str, Interface]:
+        return self._surroundings.interfaces
+
+    @property
+    def router_mac(self) -> str:
+        return ethernet.mac_text(self._surroundings.router_mac)
+
+    @property
+    def underlay(self) -> dict[str, UnderlayHop | None]:
+        return {str(address): hop for address, hop in self._surroundings.underlay.items()}
+
+    @property
+    def dscp(self) -> str:
+        return self._surroundings.dscp
+
+    def change_policy(self, policy: Policy, also_admitted: Mapping[str, frozenset[str]] | None = None) -> None:
+        """Put another policy in place. Neighbours and connections stay.
+
+        Connections of a domain are asked about again only where its access lists or virtual subnets have changed.
+        """
+        before = {domain.id: domain for domain in self.policy.routing_domains}
+        after = {domain.id: domain for domain in policy.routing_domains}
+        for domain_id in before.keys() | after.keys():
+            old, new = before.get(domain_id), after.get(domain_id)
+            if (
+                old is None
+                or new is None
+                or (old.access_control_lists, old.virtual_subnets)
+                != (
+                    new.access_control_lists,
+                    new.virtual_subnets,
+                )
+            ):
+                self._state.connections.lists_changed(domain_id)
+        self._place(policy, also_admitted or {})
+
+    def copy(self) -> "World":
+        """The same gateway with neighbours and connections of its own: what it does leaves this one untouched."""
+        other = copy.copy(self)
+        other._state = copy.deepcopy(self._state)
+        return other
+
+    def process(self, interface: str, frame: bytes) -> Verdict:
+        """What becomes of a frame that arrives on `interface`, a tag of 802.1Q still in it."""
+        parsed = ethernet.parse(frame)
+        attachment = self._attachments.get((interface, parsed.vlan)) if parsed else None
+        if parsed is None or attachment is None:
+            words = "No port is there for this frame: it goes up to Linux untouched."
+            return Verdict(Action.PASSED, None, None, None, None, (Step("port", "", words),))
+        passage = Passage(
+            surroundings=self._surroundings,
+            domains=self._domains,
+            state=self._state,
+            assume_neighbours=self.assume_neighbours,
+            now=self.clock(),
+            interface=self._surroundings.interfaces[interface],
+            attachment=attachment,
+            frame=parsed,
+            steps=[Step("port", attachment.entry, f"It arrives on {interface}, {_vlan_words(parsed.vlan)}.")],
+        )
+        try:
+            decided = _route(passage)
+        except DecidedError as error:
+            decided = error
+        return _verdict(passage, decided)
+
+
+def _vlan_words(vlan: int) -> str:
+    return f"VLAN {vlan}" if vlan else "untagged"
+
+
+def _route(passage: Passage) -> DecidedError:
+    origin, packet = admission.admit(passage)
+    if origin.tunnel is not None:
+        packet = replace(packet, traffic_class=congestion.combined(packet.traffic_class, origin.tunnel.traffic_class))
+    chosen = flow_hash(packet)
+    target = lookup.find(passage, origin, packet, chosen)
+    return leave(passage, origin, packet, target, chosen)
+
+
+def _verdict(passage: Passage, decided: DecidedError) -> Verdict:
+    known = passage.domain if decided.action != Action.PASSED else None
+    return Verdict(
+        action=decided.action,
+        reason=decided.reason,
+        domain=known.id if known else None,
+        interface=decided.interface,
+        frame=decided.frame,
+        steps=tuple(passage.steps),
+    )
