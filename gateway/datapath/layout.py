@@ -119,8 +119,8 @@ class Layout:
         for kind in kinds:
             if (name, kind) in self._numbers:
                 return self._numbers[name, kind]
-        kind = kinds[0].name.lower()
-        raise LayoutError(f"no {kind} {name} in the BTF: clang keeps only the types of functions, maps and variables")
+        what = kinds[0].name.lower()
+        raise LayoutError(f"no {what} {name} in the BTF: clang keeps only the types of functions, maps and variables")
 
     def _name(self, offset: int) -> str:
         return self._strings[offset : self._strings.index(0, offset)].decode()
