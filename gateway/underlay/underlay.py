@@ -103,7 +103,9 @@ class Underlay:
         if hops:
             self._on_change(hops)
         if wanted:
-            self._managed.reconcile(self._network, next_hops)
+            installed = self._managed.reconcile(self._network, next_hops)
+            with self._lock:
+                self._network.neighbours.update(installed)
 
     def _apply_events(self) -> Changes:
         messages = self._events.receive()
