@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from deploy.lab import gateway, hosts, namespaces, network
 from deploy.lab.catalogue import LABS
-from deploy.lab.processes import Process, Processes, listens
+from deploy.lab.processes import Process, Processes, end, listens
 from deploy.lab.topology import Lab
 
 DIRECTORY = Path("/run/tgw-lab")
@@ -50,6 +51,13 @@ class RunningLab:
 
     def start_gateway(self) -> Process:
         return gateway.start(self.topology, self.directory, self.processes)
+
+    def kill_gateway(self) -> None:
+        """End the daemon by SIGKILL, as a crash would."""
+        end(self.processes.find("gateway"), signal.SIGKILL)
+
+    def stop_gateway(self) -> None:
+        end(self.processes.find("gateway"))
 
 
 def names() -> tuple[str, ...]:

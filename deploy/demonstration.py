@@ -1,0 +1,225 @@
+"""The demo: what crosses the gateway and what it refuses, each against what is expected."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from deploy.lab import main, probes
+from deploy.lab.main import RunningLab
+from deploy.lab.streams import Stream, streaming
+
+COMMITS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Something tried on a lab: `attempt` returns what was seen, which must be `expected`."""
+
+    tenant: str
+    what: str
+    expected: str
+    attempt: Callable[[], str]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`counted` packets were dropped for the check's reason, where it has one."""
+
+    check: Check
+    seen: str
+    milliseconds: float
+    counted: int = 0
+
+    @property
+    def holds(self) -> bool:
+        return self.seen == self.check.expected and (not self.check.reason or self.counted > 0)
+
+
+def tenants_at_once(lab: RunningLab) -> Iterator[Check]:
+    """Yield the same questions for both tenants; they are asked at the same time."""
+    for tenant, name in (("blue", "Blue"), ("red", "Red")):
+        sender, corpnet = f"{name}VM1", f"{tenant}-corpnet"
+        yield _page(lab, tenant, sender, "10.1.6.21", f"{tenant} {name}VM3", "other virtual subnet")
+        yield _page(lab, tenant, sender, "fd00:6::21", f"{tenant} {name}VM3", "the same over IPv6")
+        yield _page(lab, tenant, sender, "10.1.1.12", f"{tenant} {name}VM2", "same virtual subnet")
+        yield _page(lab, tenant, sender, "157.1.0.10", f"{tenant} {corpnet}", "CorpNet")
+        yield _page(lab, tenant, corpnet, "10.1.1.11", f"{tenant} {sender}", "from CorpNet")
+
+
+def paths(lab: RunningLab, private: RunningLab) -> Iterator[Check]:
+    for tenant, sender in (("blue", "BlueVM1"), ("red", "RedVM1")):
+        yield Check(tenant, f"{sender} traceroute 10.1.6.21", "10.1.1.1 10.1.6.21", _hops(lab, sender, "10.1.6.21"))
+        yield Check(tenant, f"{sender} full-size ping with DF to 10.1.6.21", "answered", _full_ping(lab, sender))
+        yield Check(tenant, f"{sender} iperf3 to 157.1.0.10", "over 10 Mbit/s", _rate(lab, sender, "157.1.0.10"))
+    for machine, mtu in (("Purple", 1450), ("Blue", 1450), ("Red", 1458)):
+        address = next(entry.address for entry in private.topology.machines if entry.name == machine)
+        yield Check(
+            "private-cloud", f"{machine} opens CorpNet's page", "private-cloud corpnet", _text(private, machine)
+        )
+        yield Check("private-cloud", f"corpnet tracepath {address}", f"path MTU {mtu}", _mtu(private, address))
+
+
+def refusals(lab: RunningLab) -> Iterator[Check]:
+    forged = ("--vsid", "6001", "--outer-source", "192.168.2.99")
+    yield Check(
+        "red",
+        "RedVM1 pings 10.1.6.22, which only blue has",
+        "Destination Host Unreachable",
+        lambda: probes.ping_error(lab, "RedVM1", "10.1.6.22"),
+        "no_record",
+    )
+    yield Check(
+        "red",
+        "RedVM1 opens port 8081 of RedVM3 against the access list",
+        "silence",
+        lambda: probes.page(lab, "RedVM1", "10.1.6.21", port=8081, seconds=1) or "silence",
+        "access_list_inbound",
+    )
+    yield Check("", "host1 sends VSID 7777", "silence", lambda: _forge(lab, "--vsid", "7777"), "unknown_vsid")
+    yield Check(
+        "blue", "host1 pretends to be 192.168.2.99", "silence", lambda: _forge(lab, *forged), "source_not_admitted"
+    )
+
+
+def changes(lab: RunningLab) -> Iterator[Check]:
+    policy = str(lab.topology.policy_path)
+
+    def commit() -> None:
+        for _ in range(COMMITS):
+            lab.tgw("policy", "apply", policy)
+
+    yield Check("both", f"packet streams during {COMMITS} policy commits", "0 lost, 0 misrouted", _stream(lab, commit))
+    yield Check(
+        "both", "packet streams while the daemon is killed", "0 lost, 0 misrouted", _stream(lab, lab.kill_gateway)
+    )
+    yield Check("both", "packet streams while it starts again", "0 lost, 0 misrouted", _stream(lab, lab.start_gateway))
+
+
+def _page(lab: RunningLab, tenant: str, node: str, address: str, expected: str, what: str) -> Check:
+    return Check(
+        tenant, f"{node} opens http://{address} ({what})", expected, lambda: probes.page(lab, node, address) or ""
+    )
+
+
+def _text(lab: RunningLab, node: str) -> Callable[[], str]:
+    return lambda: probes.page(lab, node, "157.1.0.10") or ""
+
+
+def _hops(lab: RunningLab, node: str, address: str) -> Callable[[], str]:
+    return lambda: " ".join(probes.routers(lab, node, address))
+
+
+def _full_ping(lab: RunningLab, node: str) -> Callable[[], str]:
+    return lambda: "answered" if probes.pings(lab, node, "10.1.6.21", payload=1472, fragment=False) else "lost"
+
+
+def _rate(lab: RunningLab, node: str, address: str) -> Callable[[], str]:
+    def attempt() -> str:
+        rate = probes.throughput(lab, node, address, seconds=1)
+        return "over 10 Mbit/s" if rate > 10 else f"{rate:.1f} Mbit/s"
+
+    return attempt
+
+
+def _mtu(lab: RunningLab, address: str) -> Callable[[], str]:
+    return lambda: f"path MTU {probes.path(lab, 'corpnet', address).mtu}"
+
+
+def _forge(lab: RunningLab, *options: str) -> str:
+    probes.inject(lab, "host1", *options)
+    return "silence"
+
+
+def _stream(lab: RunningLab, action: Callable[[], object]) -> Callable[[], str]:
+    streams = (
+        Stream("blue", "BlueVM1", "BlueVM3", "10.1.6.21"),
+        Stream("red", "RedVM1", "RedVM3", "10.1.6.21"),
+        Stream("blue", "blue-corpnet", "BlueVM2", "10.1.1.12"),
+        Stream("red", "red-corpnet", "RedVM2", "10.1.1.12"),
+    )
+
+    def attempt() -> str:
+        with streaming(lab, streams) as reports:
+            action()
+        lost = sum(report.lost for report in reports)
+        return f"{lost} lost, {sum(report.foreign for report in reports)} misrouted"
+
+    return attempt
+
+
+def ask(check: Check) -> Outcome:
+    start = time.monotonic()
+    seen = check.attempt()
+    return Outcome(check, seen, (time.monotonic() - start) * 1000)
+
+
+def ask_and_count(lab: RunningLab, check: Check) -> Outcome:
+    domain = check.tenant or None
+    before = probes.drops(lab, domain, check.reason)
+    outcome = ask(check)
+    counted = probes.drops(lab, domain, check.reason) - before
+    return Outcome(check, outcome.seen, outcome.milliseconds, counted)
+
+
+def table(title: str, outcomes: Sequence[Outcome]) -> Table:
+    drawn = Table(title=title, title_justify="left", header_style="bold")
+    refused = any(outcome.check.reason for outcome in outcomes)
+    for column in ("", "tenant", "what", "seen", "ms", *(("dropped as", "packets") if refused else ())):
+        drawn.add_column(column, justify="right" if column in ("ms", "packets") else "left", overflow="fold")
+    for outcome in outcomes:
+        mark = "[green]ok[/]" if outcome.holds else "[red]WRONG[/]"
+        seen = outcome.seen if outcome.holds else f"{outcome.seen or 'nothing'} (expected {outcome.check.expected})"
+        row = [mark, outcome.check.tenant or "none", outcome.check.what, seen, f"{outcome.milliseconds:.0f}"]
+        drawn.add_row(*row, *((outcome.check.reason, str(outcome.counted)) if refused else ()))
+    return drawn
+
+
+@contextmanager
+def running(name: str) -> Iterator[RunningLab]:
+    lab = main.up(name, _say)
+    try:
+        yield lab
+    finally:
+        main.down(name, _say)
+
+
+def _say(words: str) -> None:
+    print(f"demo: {words}", flush=True)
+
+
+def _show(console: Console, title: str, outcomes: Iterable[Outcome]) -> bool:
+    shown = list(outcomes)
+    console.print(table(title, shown))
+    return all(outcome.holds for outcome in shown)
+
+
+def demonstrate() -> bool:
+    """Tell whether every expectation held."""
+    console = Console(width=None if sys.stdout.isatty() else 132)
+    with ExitStack() as stack:
+        lab, private = (stack.enter_context(running(name)) for name in ("blue-red", "private-cloud"))
+        _say("both tenants ask at once")
+        with ThreadPoolExecutor() as pool:
+            crossed = list(pool.map(ask, tenants_at_once(lab)))
+        held = [_show(console, "What crossed: equal addresses, both tenants at once", crossed)]
+        _say("paths, path MTU and throughput")
+        held.append(_show(console, "How it crossed", map(ask, paths(lab, private))))
+        _say("what must be refused")
+        held.append(_show(console, "What was rightly refused", (ask_and_count(lab, check) for check in refusals(lab))))
+        _say("packet streams while the gateway is changed")
+        held.append(_show(console, "While the gateway was changed", map(ask, changes(lab))))
+    return all(held)
+
+
+if __name__ == "__main__":
+    started = time.monotonic()
+    right = demonstrate()
+    _say(f"{'every expectation held' if right else 'NOT every expectation held'}; {time.monotonic() - started:.0f} s")
+    sys.exit(0 if right else 1)
