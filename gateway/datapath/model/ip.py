@@ -176,10 +176,10 @@ def _refuse_addresses(source: IPv6Address, destination: IPv6Address) -> None:
 
 
 def build_ipv4_header(
-    source: Address, destination: Address, protocol: int, length: int, traffic_class: int = 0
+    source: Address, destination: Address, protocol: int, length: int, traffic_class: int = 0, ttl: int = 64
 ) -> bytes:
-    """The header of a packet that the gateway itself makes: TTL 64, id 0, do not fragment; `length` includes it."""
-    parts = (0x45, traffic_class, length, 0, 0x4000, 64, protocol)
+    """The header of a packet that is made here: id 0, do not fragment; `length` includes the header."""
+    parts = (0x45, traffic_class, length, 0, 0x4000, ttl, protocol)
     addresses = source.packed + destination.packed
     header = struct.pack("!BBHHHBBH", *parts, 0) + addresses
     return struct.pack("!BBHHHBBH", *parts, checksum(header)) + addresses

@@ -77,6 +77,9 @@ class World:
     def dscp(self) -> str:
         return self._surroundings.dscp
 
+    def domain_of(self, vsid: int) -> domains.Domain | None:
+        return next((domain for domain in self._domains if vsid in domain.subnets), None)
+
     def change_policy(self, policy: Policy, also_admitted: Mapping[str, frozenset[str]] | None = None) -> None:
         """Put another policy in place. Neighbours and connections stay.
 
