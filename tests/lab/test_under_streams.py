@@ -1,0 +1,86 @@
+"""Nothing is lost and nothing misrouted while the gateway changes under counted packet streams."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from deploy.lab import gateway, probes
+from deploy.lab.main import RunningLab
+from deploy.lab.streams import Report, Stream, streaming
+
+COMMITS = 1000
+COMMITTER = Path(__file__).with_name("committer.py")
+
+# every way through a gateway, with equal addresses and ports in both tenants: VSID to VSID, to CorpNet and from it
+STREAMS = tuple(
+    stream
+    for owner, name in (("blue", "Blue"), ("red", "Red"))
+    for stream in (
+        Stream(owner, f"{name}VM1", f"{name}VM3", "10.1.6.21"),
+        Stream(owner, f"{name}VM3", f"{owner}-corpnet", "157.1.0.10"),
+        Stream(owner, f"{owner}-corpnet", f"{name}VM2", "10.1.1.12"),
+    )
+)
+
+
+def assert_all_arrived(reports: Sequence[Report]) -> None:
+    assert len(reports) == len(STREAMS)
+    assert all(report.sent > 0 for report in reports), reports
+    assert [report for report in reports if report.lost or report.foreign or report.duplicates] == []
+
+
+def commit(lab: RunningLab, domain: str, count: int) -> int:
+    configuration = gateway.configuration_path(lab.directory)
+    arguments = (str(configuration), str(lab.topology.policy_path), domain, str(count))
+    return int(lab.run("gateway", sys.executable, str(COMMITTER), *arguments, seconds=240))
+
+
+def test_a_thousand_commits_lose_no_packet(blue_red: RunningLab) -> None:
+    with streaming(blue_red, STREAMS) as reports:
+        programmed = commit(blue_red, "blue", COMMITS)
+    assert programmed == COMMITS
+    assert_all_arrived(reports)
+
+
+def test_commits_of_one_tenant_lose_no_packet_of_the_other_tenants_list(blue_red: RunningLab) -> None:
+    """Red has an access list, so its packets also meet the connection table."""
+    with streaming(blue_red, STREAMS) as reports:
+        programmed = commit(blue_red, "red", 100)
+    assert programmed == 100
+    assert_all_arrived(reports)
+
+
+def test_traffic_flows_while_the_daemon_is_killed_and_starts_again(blue_red: RunningLab) -> None:
+    with streaming(blue_red, STREAMS) as reports:
+        blue_red.kill_gateway()
+        blue_red.start_gateway()
+    assert_all_arrived(reports)
+    assert probes.status(blue_red)["policy"]["programmed"]
+
+
+def test_a_dead_daemon_does_not_stop_new_neighbours(blue_red: RunningLab) -> None:
+    """The programs themselves answer ARP of machines and of CorpNet."""
+    blue_red.kill_gateway()
+    try:
+        for node in ("BlueVM1", "RedVM1", "blue-corpnet"):
+            blue_red.run(node, "ip", "neigh", "flush", "dev", "eth0")
+        assert probes.page(blue_red, "BlueVM1", "157.1.0.10") == "blue blue-corpnet"
+        assert probes.page(blue_red, "RedVM1", "10.1.6.21") == "red RedVM3"
+    finally:
+        blue_red.start_gateway()
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_an_iperf3_connection_outlives_the_daemon(blue_red: RunningLab, how: str) -> None:
+    command = blue_red.inside("BlueVM1", "iperf3", "-J", "-c", "157.1.0.10", "-t", "4")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        (blue_red.stop_gateway if how == "stop" else blue_red.kill_gateway)()
+        blue_red.start_gateway()
+        output, _ = client.communicate(timeout=60)
+    seconds = [interval["sum"]["bits_per_second"] for interval in json.loads(output)["intervals"]]
+    assert len(seconds) == 4
+    assert min(seconds) > 0
