@@ -1,0 +1,57 @@
+"""The frames that the generator starts from: all that does not vary. Inner frames have 64 bytes."""
+
+import socket
+import struct
+from typing import Literal
+
+from tests.bench import plan
+from tests.bench.rig import CORPNET_MAC, EXTERNAL_MAC, HOST_MAC, PROVIDER_MAC
+
+Kind = Literal["nvgre", "vxlan", "tagged", "untagged"]
+
+LONGEST = 114  # VXLAN
+_MAGIC = 0x62656E63
+_VM_MAC = "02:00:00:00:00:00"
+_IPV4, _VLAN, _TRANSPARENT_BRIDGING = 0x0800, 0x8100, 0x6558
+_DONT_FRAGMENT = 0x4000
+_VXLAN_PORT, _VNI_VALID = 4789, 0x08000000
+_KEY_PRESENT = 0x2000
+
+
+def template(kind: Kind) -> bytes:
+    """Addresses, ports, VSID and VLAN are left 0, and the IPv4 checksum covers all but the addresses."""
+    packet = _packet()
+    if kind == "untagged":
+        return _ethernet(CORPNET_MAC, EXTERNAL_MAC, _IPV4) + packet
+    if kind == "tagged":
+        return _ethernet(CORPNET_MAC, EXTERNAL_MAC, _VLAN) + struct.pack(">HH", 0, _IPV4) + packet
+    inner = _ethernet(_VM_MAC, plan.ROUTER_MAC, _IPV4) + packet
+    if kind == "nvgre":
+        carried = struct.pack(">HHI", _KEY_PRESENT, _TRANSPARENT_BRIDGING, 0) + inner
+        protocol = socket.IPPROTO_GRE
+    else:
+        carried = struct.pack(">HHHHII", 0, _VXLAN_PORT, 16 + len(inner), 0, _VNI_VALID, 0) + inner
+        protocol = socket.IPPROTO_UDP
+    return _ethernet(HOST_MAC, PROVIDER_MAC, _IPV4) + _ipv4(protocol, len(carried)) + carried
+
+
+def _packet() -> bytes:
+    """IPv4 and UDP; UDP's checksum is 0, none."""
+    payload = struct.pack("=IHH14x", _MAGIC, 0, 0)
+    datagram = struct.pack(">HHHH", 0, 0, 8 + len(payload), 0) + payload
+    return _ipv4(socket.IPPROTO_UDP, len(datagram)) + datagram
+
+
+def _ipv4(protocol: int, carried: int) -> bytes:
+    header = struct.pack(">BBHHHBBH8x", 0x45, 0, 20 + carried, 0, _DONT_FRAGMENT, 64, protocol, 0)
+    total = sum(struct.unpack(">10H", header))
+    total = (total & 0xFFFF) + (total >> 16)
+    return header[:10] + struct.pack(">H", ~total & 0xFFFF) + header[12:]
+
+
+def _ethernet(source: str, destination: str, kind: int) -> bytes:
+    return _mac(destination) + _mac(source) + struct.pack(">H", kind)
+
+
+def _mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", "").replace("-", ""))
