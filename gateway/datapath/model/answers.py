@@ -46,7 +46,7 @@ def back(passage: Passage, origin: Origin, ethernet_type: int, payload: bytes) -
     inner = Frame(origin.source_mac, passage.surroundings.router_mac, b"", ethernet_type, payload).build()
     returned = Tunnel(tunnel.encapsulation, tunnel.destination, tunnel.source, 0, tunnel.entropy, tunnel.vsid, inner)
     outer_type, packet = tunnels.encapsulate(returned, flow_label=0)
-    return Frame(came.source, came.destination, came.tag, outer_type, packet).build()
+    return Frame(came.source, passage.interface.mac_bytes, came.tag, outer_type, packet).build()
 
 
 def answered(passage: Passage, origin: Origin, frame: bytes) -> DecidedError:

@@ -8,7 +8,7 @@ from gateway.datapath.model import access_lists
 from gateway.datapath.model.access_lists import Flow, Opinion, Side
 from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ip import TCP, UDP, Address, Packet, transport_ports
-from gateway.datapath.model.verdict import DecidedError, DropReason
+from gateway.datapath.model.verdict import DropReason
 
 FIN, RST = 0x01, 0x04
 
@@ -20,7 +20,7 @@ OTHER_SECONDS = 60
 FRAGMENT_SECONDS = 30
 
 Key = tuple[str, frozenset[tuple[Address, int]], int]
-FragmentKey = tuple[str, Address, Address, int, int]
+FragmentKey = tuple[str, frozenset[Address], int, int]
 
 
 @dataclass(slots=True)
@@ -62,11 +62,7 @@ class Connections:
         """Whether the packet may go from `sender` to `receiver`; remembers what later packets need."""
         if packet.fragment_offset:
             return self._ask_later_fragment(domain, packet, now)
-        flow = Flow(packet.source, packet.destination, packet.protocol, packet.source_port, packet.destination_port)
-        if packet.is_icmp_error:
-            opinion = self._ask_error(domain, packet, flow, sender, receiver, now)
-        else:
-            opinion = self._ask_flow(domain, packet, flow, sender, receiver, now)
+        opinion = self._ask_flow(domain, packet, sender, receiver, now)
         if packet.more_fragments and opinion.denied is None:
             self.fragments[_fragment_key(domain, packet)] = now
         return opinion
@@ -77,25 +73,20 @@ class Connections:
             return Opinion(DropReason.FRAGMENT_UNMATCHED, "", "The first fragment of the packet was not seen.")
         return Opinion(None, "", "The first fragment of the packet was allowed.")
 
-    def _ask_error(
-        self, domain: Domain, packet: Packet, flow: Flow, sender: Side, receiver: Side, now: float
-    ) -> Opinion:
-        quoted = _quoted_flow(packet)
-        if quoted is not None and self._live(domain, quoted, now) is not None:
-            return Opinion(None, "", "The ICMP error is about a connection that was allowed.")
-        return access_lists.ask(domain, flow, sender, receiver)
-
-    def _ask_flow(
-        self, domain: Domain, packet: Packet, flow: Flow, sender: Side, receiver: Side, now: float
-    ) -> Opinion:
+    def _ask_flow(self, domain: Domain, packet: Packet, sender: Side, receiver: Side, now: float) -> Opinion:
+        if packet.is_icmp_error:
+            quoted = _quoted_flow(packet)
+            if quoted is not None and self._live(domain, quoted, now) is not None:
+                return Opinion(None, "", "The ICMP error is about a connection that was allowed.")
+        flow = Flow(packet.source, packet.destination, packet.protocol, packet.source_port, packet.destination_port)
         connection = self._live(domain, flow, now)
-        if connection is None:
+        if connection is not None:
+            opinion = self._ask_again(domain, connection, flow, sender, receiver)
+        else:
             opinion = access_lists.ask(domain, flow, sender, receiver)
-            if opinion.denied is None:
+            if opinion.denied is None and not packet.is_icmp_error:
                 connection = Connection(flow, self.generation(domain.id), now)
                 self.flows[_key(domain, flow)] = connection
-        else:
-            opinion = self._ask_again(domain, connection, flow, sender, receiver)
         if connection is not None and opinion.denied is None:
             connection.seen = now
             connection.answered |= flow != connection.initiated
@@ -128,14 +119,14 @@ def _key(domain: Domain, flow: Flow) -> Key:
 
 
 def _fragment_key(domain: Domain, packet: Packet) -> FragmentKey:
-    return domain.id, packet.source, packet.destination, packet.protocol, packet.identification
+    return domain.id, frozenset((packet.source, packet.destination)), packet.protocol, packet.identification
 
 
 def _quoted_flow(packet: Packet) -> Flow | None:
-    """The flow that an ICMP error is about, None where it quotes too little of it."""
+    """The flow that an ICMP error is about, None where the packet quoted has options, or too little of it is there."""
     quote = packet.data[packet.transport + 8 : packet.length]
     header_length = 20 if packet.version == 4 else 40
-    if len(quote) < header_length or quote[0] >> 4 != packet.version:
+    if len(quote) < header_length + 8:
         return None
     source: Address
     destination: Address
@@ -146,8 +137,4 @@ def _quoted_flow(packet: Packet) -> Flow | None:
         protocol, source, destination = quote[9], IPv4Address(quote[12:16]), IPv4Address(quote[16:20])
     else:
         protocol, source, destination = quote[6], IPv6Address(quote[8:24]), IPv6Address(quote[24:40])
-    try:
-        ports = transport_ports(packet.version, protocol, quote[header_length:])
-    except DecidedError:
-        return None
-    return Flow(source, destination, protocol, *ports)
+    return Flow(source, destination, protocol, *transport_ports(packet.version, protocol, quote[header_length:]))

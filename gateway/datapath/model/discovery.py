@@ -12,14 +12,13 @@ SOURCE_LINK_LAYER, TARGET_LINK_LAYER = 1, 2
 ROUTER, SOLICITED, OVERRIDE = 0x80000000, 0x40000000, 0x20000000
 
 HOP_LIMIT = 255
-OPTIONS_READ = 4
 
 ALL_NODES = IPv6Address("ff02::1")
 
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """A solicitation or an advertisement; `link_layer` is the address of its source or target option, if it has one."""
+    """A solicitation or an advertisement; `link_layer` is the MAC in its first option, if that is the one needed."""
 
     type: int
     source: IPv6Address
@@ -32,28 +31,18 @@ def parse(data: bytes) -> Discovery | None:
     """None for all but the two messages, sent from the link itself (hop limit 255)."""
     if len(data) < 64 or data[6] != ICMPV6 or data[7] != HOP_LIMIT:
         return None
-    (payload_length,) = struct.unpack_from("!H", data, 4)
     kind = data[40]
-    if payload_length < 24 or kind not in (SOLICITATION, ADVERTISEMENT):
+    if kind not in (SOLICITATION, ADVERTISEMENT):
         return None
     wanted = SOURCE_LINK_LAYER if kind == SOLICITATION else TARGET_LINK_LAYER
+    option = data[64:72]
     return Discovery(
         type=kind,
         source=IPv6Address(data[8:24]),
         destination=IPv6Address(data[24:40]),
         target=IPv6Address(data[48:64]),
-        link_layer=_link_layer(data[64 : 40 + payload_length], wanted),
+        link_layer=option[2:] if len(option) == 8 and option[:2] == bytes((wanted, 1)) else None,
     )
-
-
-def _link_layer(options: bytes, wanted: int) -> bytes | None:
-    for _ in range(OPTIONS_READ):
-        if len(options) < 8 or options[1] == 0:
-            return None
-        if options[:2] == bytes((wanted, 1)):
-            return options[2:8]
-        options = options[8 * options[1] :]
-    return None
 
 
 def advertisement(source: IPv6Address, destination: IPv6Address, flags: int, mac: bytes) -> bytes:

@@ -1,6 +1,5 @@
 """ARP and neighbour discovery: answered from policy in the overlay, spoken as any router does on external networks."""
 
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 from gateway.datapath.model import arp, discovery, ethernet, lookup
@@ -29,11 +28,10 @@ def overlay_arp(passage: Passage, origin: Origin, data: bytes) -> DecidedError:
     request = arp.parse(data)
     if request is None or request.operation != arp.REQUEST:
         return dropped(DropReason.NEIGHBOR_UNANSWERED)
-    mac = _overlay_mac(passage, origin, request.target, request.sender)
+    mac = _overlay_mac(passage, origin, request.target, request.sender, request.sender_mac)
     if mac is None:
         return dropped(DropReason.NEIGHBOR_UNANSWERED)
-    reply = _reply(request, mac) + data[arp.LENGTH :]
-    return answered(passage, origin, back(passage, origin, ethernet.ARP, reply))
+    return answered(passage, origin, back(passage, origin, ethernet.ARP, _reply(request, mac)))
 
 
 def _reply(request: Arp, mac: bytes) -> bytes:
@@ -45,7 +43,7 @@ def overlay_solicitation(passage: Passage, origin: Origin, data: bytes) -> Decid
     assert message is not None  # is_solicitation has looked
     mac = None
     if not message.source.is_unspecified:
-        mac = _overlay_mac(passage, origin, message.target, message.source)
+        mac = _overlay_mac(passage, origin, message.target, message.source, origin.source_mac)
     if mac is None:
         return dropped(DropReason.NEIGHBOR_UNANSWERED)
     is_router = message.target in _router_addresses(origin)
@@ -59,7 +57,7 @@ def _router_addresses(origin: Origin) -> list[Address]:
     return list(origin.domain.subnets[origin.vsid].router_addresses.values())
 
 
-def _overlay_mac(passage: Passage, origin: Origin, target: Address, asker: Address) -> bytes | None:
+def _overlay_mac(passage: Passage, origin: Origin, target: Address, asker: Address, asker_mac: bytes) -> bytes | None:
     """The MAC that a VM of the origin's VSID is given for `target`, None where it gets no answer."""
     domain, router_mac = origin.domain, passage.surroundings.router_mac
     record = domain.records.get(target)
@@ -68,7 +66,7 @@ def _overlay_mac(passage: Passage, origin: Origin, target: Address, asker: Addre
         return record.mac if record else router_mac
     if record is not None and record.vsid == origin.vsid:
         passage.note("neighbours", record.entry, f"{target} has a record in VSID {record.vsid}.")
-        return None if record.mac == origin.source_mac or asker == target else record.mac
+        return None if record.mac == asker_mac or asker == target else record.mac
     if _leaves_subnet(domain, origin.vsid, target):
         passage.note("neighbours", domain.entry, f"A route more specific than the subnet leads to {target}.")
         return router_mac
@@ -87,19 +85,19 @@ def _leaves_subnet(domain: Domain, vsid: int | None, target: Address) -> bool:
 
 def external_arp(passage: Passage, origin: Origin) -> DecidedError:
     message = arp.parse(passage.frame.payload)
-    if message is None or message.operation not in (arp.REQUEST, arp.REPLY):
-        return passed()
-    if message.sender == message.target:
-        if _key(passage, message.sender) in passage.state.neighbours:
-            _learn(passage, message.sender, message.sender_mac)
+    if message is None:
         return passed()
     if message.target not in _local_addresses(passage):
+        if message.sender == message.target and _key(passage, message.sender) in passage.state.neighbours:
+            _learn(passage, message.sender, message.sender_mac)
+        return passed()
+    if message.operation not in (arp.REQUEST, arp.REPLY):
         return passed()
     if int(message.sender):  # RFC 5227, section 2.1.1: a probe must not be learned from
         _learn(passage, message.sender, message.sender_mac)
     if message.operation == arp.REPLY:
         return DecidedError(Action.CONSUMED)
-    reply = _reply(message, passage.interface.mac_bytes) + passage.frame.payload[arp.LENGTH :]
+    reply = _reply(message, passage.interface.mac_bytes)
     return answered(passage, origin, back(passage, origin, ethernet.ARP, reply))
 
 
@@ -115,20 +113,13 @@ def external_discovery(passage: Passage, origin: Origin) -> DecidedError:
         return DecidedError(Action.CONSUMED)
     if message.target not in local:
         return passed()
-    if message.link_layer is not None and not message.source.is_unspecified:
+    destination, flags = message.source, ROUTER | SOLICITED | OVERRIDE
+    if message.source.is_unspecified:  # duplicate address detection: RFC 4861, section 7.2.4
+        destination, flags = discovery.ALL_NODES, ROUTER | OVERRIDE
+    elif message.link_layer is not None:
         _learn(passage, message.source, message.link_layer)
-    return answered(passage, origin, _external_advertisement(passage, origin, message))
-
-
-def _external_advertisement(passage: Passage, origin: Origin, message: discovery.Discovery) -> bytes:
-    mac = passage.interface.mac_bytes
-    if not message.source.is_unspecified:
-        packet = discovery.advertisement(message.target, message.source, ROUTER | SOLICITED | OVERRIDE, mac)
-        return back(passage, origin, ethernet.IPV6, packet)
-    # Duplicate address detection has no address to answer to: RFC 4861, section 7.2.4.
-    packet = discovery.advertisement(message.target, discovery.ALL_NODES, ROUTER | OVERRIDE, mac)
-    came = passage.frame
-    return replace(came, destination=discovery.multicast_mac(discovery.ALL_NODES), source=mac, payload=packet).build()
+    packet = discovery.advertisement(message.target, destination, flags, passage.interface.mac_bytes)
+    return answered(passage, origin, back(passage, origin, ethernet.IPV6, packet))
 
 
 def _local_addresses(passage: Passage) -> list[Address]:
