@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
 
-from deploy.lab import main, probes
-from deploy.lab.main import RunningLab
+from deploy.lab import gateway, main, probes
+from deploy.lab.running import RunningLab
 from deploy.lab.streams import Stream, streaming
 
 COMMITS = 20
@@ -93,13 +94,15 @@ def changes(lab: RunningLab) -> Iterator[Check]:
 
     def commit() -> None:
         for _ in range(COMMITS):
-            lab.tgw("policy", "apply", policy)
+            gateway.tgw(lab, "policy", "apply", policy)
 
-    yield Check("both", f"packet streams during {COMMITS} policy commits", "0 lost, 0 misrouted", _stream(lab, commit))
-    yield Check(
-        "both", "packet streams while the daemon is killed", "0 lost, 0 misrouted", _stream(lab, lab.kill_gateway)
+    actions: tuple[tuple[str, Callable[[], object]], ...] = (
+        (f"during {COMMITS} policy commits", commit),
+        ("while the daemon is killed", partial(gateway.kill, lab)),
+        ("while it starts again", partial(gateway.start, lab)),
     )
-    yield Check("both", "packet streams while it starts again", "0 lost, 0 misrouted", _stream(lab, lab.start_gateway))
+    for when, action in actions:
+        yield Check("both", f"packet streams {when}", "0 lost, 0 misrouted", _stream(lab, action))
 
 
 def _page(lab: RunningLab, tenant: str, node: str, address: str, expected: str, what: str) -> Check:

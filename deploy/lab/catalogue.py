@@ -3,18 +3,21 @@
 from deploy.lab.topology import Lab, Site
 
 
-def _corpnet(name: str, domain: str, *cloud_prefixes: str) -> Site:
+def _corpnet(name: str, domain: str, *cloud_prefixes: str, port: str = "", vlan: int = 0) -> Site:
     """CorpNet's server is also the router to 198.18.0.0/15, of which it has an address."""
     return Site(
         name=name,
         domain=domain,
         addresses=("157.1.0.10/16", "fd00:157::10/64", "198.18.0.1/32"),
         routes=tuple((prefix, "fd00:157::fe" if ":" in prefix else "157.1.0.254") for prefix in cloud_prefixes),
+        port=port or name,
+        vlan=vlan,
     )
 
 
 def _office(name: str, domain: str) -> Site:
-    return Site(name=name, domain=domain, addresses=("10.9.0.10/24",), routes=(("10.1.1.0/24", "10.9.0.254"),))
+    routes = (("10.1.1.0/24", "10.9.0.254"),)
+    return Site(name=name, domain=domain, addresses=("10.9.0.10/24",), routes=routes, port=name)
 
 
 TENANT_PREFIXES = ("10.1.0.0/16", "fd00:1::/64", "fd00:6::/64")
@@ -74,8 +77,20 @@ LABS = {
                     domain="private-cloud",
                     addresses=("10.229.1.10/24",),
                     routes=(("10.229.0.0/16", "10.229.1.254"),),
+                    port="corpnet",
                 ),
             ),
+        ),
+        Lab(
+            name="corpnet-vlans",
+            title="two tenants whose CorpNets of equal addresses are two VLANs of the gateway's only network card",
+            policy="corpnet-vlans.yaml",
+            gateway_address="192.168.6.2/24",
+            sites=(
+                _corpnet("blue-corpnet", "blue", *TENANT_PREFIXES, port="corpnet", vlan=20),
+                _corpnet("red-corpnet", "red", *TENANT_PREFIXES, port="corpnet", vlan=30),
+            ),
+            one_nic=True,
         ),
         Lab(
             name="complex-routing",

@@ -1,10 +1,11 @@
 """The gateway of a lab: a real daemon with its own configuration, state and pins, in a namespace of its own."""
 
+import signal
 import sys
 from pathlib import Path
 
-from deploy.lab.network import namespace_of
-from deploy.lab.processes import Process, Processes, Readiness
+from deploy.lab.processes import Process, Readiness, end
+from deploy.lab.running import RunningLab
 from deploy.lab.topology import Lab
 
 ROUTER_MAC = "00-1d-d8-b7-1c-00"
@@ -16,8 +17,8 @@ def pins_of(lab: Lab) -> Path:
     return Path(f"/sys/fs/bpf/tgw-lab-{lab.name}")
 
 
-def configuration_path(directory: Path) -> Path:
-    return directory / "gateway.toml"
+def configuration_path(lab: RunningLab) -> Path:
+    return lab.directory / "gateway.toml"
 
 
 def configuration(lab: Lab, directory: Path) -> str:
@@ -37,7 +38,7 @@ enabled = ["policy"]
 pin_dir = "{pins_of(lab)}"
 """
     provider = _port("provider", "provider", "eth1", f'addresses = ["{lab.gateway_address}"]\n')
-    external = [_port(site.name, "external", lab.site_interface(site)) for site in lab.external_sites]
+    external = [_port(port, "external", interface) for port, interface in lab.external_ports().items()]
     return "\n".join([head, provider, *external])
 
 
@@ -45,13 +46,28 @@ def _port(name: str, role: str, interface: str, more: str = "") -> str:
     return f'[[ports]]\nname = "{name}"\nrole = "{role}"\ninterface = "{interface}"\n{more}'
 
 
-def start(lab: Lab, directory: Path, processes: Processes) -> Process:
+def start(lab: RunningLab) -> Process:
     """Start the daemon and return when it says that it is ready (sd_notify). Errors: ProcessError."""
-    file = configuration_path(directory)
-    file.write_text(configuration(lab, directory))
-    with Readiness(directory / "notify.sock") as readiness:
+    file = configuration_path(lab)
+    file.write_text(configuration(lab.topology, lab.directory))
+    with Readiness(lab.directory / "notify.sock") as readiness:
         environment = {"NOTIFY_SOCKET": str(readiness.address)}
         command = (COMMAND, "gateway", "run", "--config", str(file))
-        daemon = processes.start("gateway", namespace_of(lab, "gateway"), *command, environment=environment)
-        processes.wait(daemon, readiness.said, "said that it is ready", seconds=60)
+        daemon = lab.processes.start("gateway", lab.namespace("gateway"), *command, environment=environment)
+        lab.processes.wait(daemon, readiness.said, "said that it is ready", seconds=60)
     return daemon
+
+
+def stop(lab: RunningLab) -> None:
+    end(lab.processes.find("gateway"))
+
+
+def kill(lab: RunningLab) -> None:
+    """End the daemon by SIGKILL, as a crash would."""
+    end(lab.processes.find("gateway"), signal.SIGKILL)
+
+
+def tgw(lab: RunningLab, *arguments: str, seconds: float = 60) -> str:
+    """Return the output of the command `tgw` beside the gateway. Errors: CommandError."""
+    configured = f"TGW_CONFIG={configuration_path(lab)}"
+    return lab.run("gateway", "env", configured, COMMAND, *arguments, seconds=seconds)

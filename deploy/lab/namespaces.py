@@ -46,7 +46,7 @@ def remove(namespace: str) -> None:
         execute(["ip", "netns", "del", namespace])
 
 
-def connect(near: tuple[str, str], far: tuple[str, str], mtu: int = 1500, near_mac: str | None = None) -> None:
+def connect(near: tuple[str, str], far: tuple[str, str], mtu: int = 1500, near_mac: str = "") -> None:
     """Join two (namespace, interface) ends by a veth pair, both up.
 
     Transmit offloads are off, since partial checksums do not survive XDP at the other end.

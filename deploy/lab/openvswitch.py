@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.lab.namespaces import configure, enter, execute
-from deploy.lab.processes import Processes
+from deploy.lab.running import RunningLab
 from deploy.lab.topology import Host, Lab, Machine
 
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
@@ -15,38 +14,44 @@ FLOW_IDS = 256
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A switch in a namespace; its bridges are made by the methods."""
+    """The switch of a node; its bridges are made by the methods."""
 
-    name: str
-    namespace: str
-    directory: Path
-    processes: Processes
+    lab: RunningLab
+    node: str
+
+    @property
+    def directory(self) -> Path:
+        return self.lab.directory / self.node
 
     def start(self) -> None:
         self.directory.mkdir()
         database = str(self.directory / "conf.db")
-        execute(["ovsdb-tool", "create", database, SCHEMA])
+        self._control("ovsdb-tool", "create", database, SCHEMA)
         self._daemon("ovsdb-server", database, f"--remote=punix:{self._database_socket}")
         self._control("ovs-vsctl", "--no-wait", "init")
         self._daemon("ovs-vswitchd", f"unix:{self._database_socket}")
 
+    def add_bridge(self, bridge: str, *ports: str, settings: str = "") -> None:
+        """Make a bridge with ports; a port may be followed by settings, as in "eth0 tag=20"."""
+        commands = [f"add-br {bridge} -- set bridge {bridge} datapath_type=netdev {settings}"]
+        self._control("ovs-vsctl", *" -- ".join([*commands, *(f"add-port {bridge} {port}" for port in ports)]).split())
+
+    def add_port(self, bridge: str, port: str) -> None:
+        self._control("ovs-vsctl", *f"add-port {bridge} {port}".split())
+
     def take_uplink(self, interface: str, address: str, mtu: int) -> None:
         """Move the provider address to the bridge's own interface, which tunnels leave through."""
-        bridge = f"add-br {PROVIDER_BRIDGE} -- set bridge {PROVIDER_BRIDGE} datapath_type=netdev"
-        port = f"add-port {PROVIDER_BRIDGE} {interface}"
-        self._control("ovs-vsctl", *f"{bridge} -- {port} -- set interface {PROVIDER_BRIDGE} mtu_request={mtu}".split())
-        configure(self.namespace, [f"link set {PROVIDER_BRIDGE} up", f"addr add {address} dev {PROVIDER_BRIDGE}"])
+        self.add_bridge(PROVIDER_BRIDGE, f"{interface} -- set interface {PROVIDER_BRIDGE} mtu_request={mtu}")
+        commands = (f"link set {PROVIDER_BRIDGE} up", f"addr add {address} dev {PROVIDER_BRIDGE}")
+        self.lab.configure(self.node, *commands)
 
-    def build_overlay(self, lab: Lab, host: Host) -> None:
+    def build_overlay(self, host: Host) -> None:
         local = [machine for machine in host.machines if machine.encapsulation == "nvgre"]
-        bridge = f"add-br {OVERLAY_BRIDGE} -- set bridge {OVERLAY_BRIDGE} datapath_type=netdev fail_mode=secure"
-        tunnel = (
-            f"add-port {OVERLAY_BRIDGE} nvgre -- set interface nvgre type=gre "
-            f"options:local_ip={host.provider_address} options:remote_ip=flow options:key=flow"
-        )
-        ports = [f"add-port {OVERLAY_BRIDGE} {machine.name}" for machine in local]
-        self._control("ovs-vsctl", *" -- ".join([bridge, tunnel, *ports]).split())
-        flows = "\n".join(nvgre_flows(lab, host, local))
+        options = f"options:local_ip={host.provider_address} options:remote_ip=flow options:key=flow"
+        tunnel = f"nvgre -- set interface nvgre type=gre {options}"
+        ports = (machine.name for machine in local)
+        self.add_bridge(OVERLAY_BRIDGE, tunnel, *ports, settings="fail_mode=secure")
+        flows = "\n".join(nvgre_flows(self.lab.topology, host, local))
         self._control("ovs-ofctl", "--names", "add-flows", self._management(OVERLAY_BRIDGE), "-", text=flows)
 
     def _daemon(self, program: str, *arguments: str) -> None:
@@ -60,12 +65,12 @@ class Switch:
             "-vconsole:off",
         )
         self._control(program, *arguments, *options, "--detach", "--no-chdir")
-        self.processes.record(f"{self.name}-{program}", int(pid_file.read_text()))
+        self.lab.processes.record(f"{self.node}-{program}", int(pid_file.read_text()))
 
     def _control(self, program: str, *arguments: str, text: str = "") -> str:
         environment = ("env", f"OVS_RUNDIR={self.directory}", f"OVS_DBDIR={self.directory}")
         database = (f"--db=unix:{self._database_socket}",) if program == "ovs-vsctl" else ()
-        return execute(enter(self.namespace, *environment, program, *database, *arguments), text=text)
+        return self.lab.run(self.node, *environment, program, *database, *arguments, text=text)
 
     @property
     def _database_socket(self) -> Path:

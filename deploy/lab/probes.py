@@ -7,7 +7,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.lab.main import RunningLab
+from deploy.lab import gateway
+from deploy.lab.running import RunningLab
 
 CURL_TIMEOUT = 28
 CURL_UNREACHABLE = 7
@@ -69,7 +70,7 @@ def throughput(lab: RunningLab, node: str, address: str, seconds: int = 2, *opti
 
 
 def status(lab: RunningLab) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(lab.tgw("status", "--json"))
+    document: dict[str, Any] = json.loads(gateway.tgw(lab, "status", "--json"))
     return document
 
 

@@ -52,20 +52,25 @@ class Host:
 class Site:
     """A network of plain machines outside the overlay: one server with its routes (prefix, next hop).
 
-    It is behind an external port of the gateway, or behind a second network card of a machine that routes for it.
+    It is behind a port of the gateway (with a VLAN: tagged), or behind a second card of a machine that routes.
     """
 
     name: str
     domain: str
     addresses: tuple[str, ...]
     routes: tuple[tuple[str, str], ...]
-    behind_machine: str | None = None
+    port: str = ""
+    vlan: int = 0
+    behind_machine: str = ""
     machine_addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Lab:
-    """`provider_mtu` is of every provider link; with `one_nic` the sites share the gateway's provider link."""
+    """`provider_mtu` is of every provider link; with `one_nic` the sites share the gateway's provider link.
+
+    Where a site has a VLAN, a switch called `trunk` is between the gateway's link to the sites and its other ends.
+    """
 
     name: str
     title: str
@@ -97,20 +102,20 @@ class Lab:
         return self.gateway_address.partition("/")[0]
 
     @property
-    def external_sites(self) -> tuple[Site, ...]:
-        """The sites behind ports of the gateway; each port has its site's name."""
-        return tuple(site for site in self.sites if site.behind_machine is None)
+    def tagged(self) -> bool:
+        return any(site.vlan for site in self.sites)
 
-    def site_interface(self, site: Site) -> str:
-        """Name the gateway's interface towards the site."""
-        return "eth1" if self.one_nic else f"eth{self.external_sites.index(site) + 2}"
+    def external_ports(self) -> dict[str, str]:
+        """Return the gateway's interface by external port."""
+        ports = list(dict.fromkeys(site.port for site in self.sites if site.port))
+        return {port: "eth1" if self.one_nic else f"eth{number + 2}" for number, port in enumerate(ports)}
 
     def provider_subnets(self) -> tuple[str, ...]:
         addresses = [host.address for host in self.hosts] + [self.gateway_address]
         return tuple(dict.fromkeys(str(ipaddress.ip_interface(address).network) for address in addresses))
 
     def nodes(self) -> tuple[str, ...]:
-        names = ["provider", "gateway"]
+        names = ["provider", "gateway", *(["trunk"] if self.tagged else [])]
         names += [node.name for group in (self.hosts, self.machines, self.sites) for node in group]
         return tuple(names)
 

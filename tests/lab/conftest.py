@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from deploy.lab import main
-from deploy.lab.main import RunningLab
+from deploy.lab.running import RunningLab
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from deploy.lab import probes
-from deploy.lab.main import RunningLab
+from deploy.lab.running import RunningLab
 
 OTHER_SUBNET = "10.1.6.21"
 SAME_SUBNET = "10.1.1.12"

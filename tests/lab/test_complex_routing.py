@@ -1,7 +1,7 @@
 """A tenant whose default route points to a virtual machine of its own."""
 
 from deploy.lab import probes
-from deploy.lab.main import RunningLab
+from deploy.lab.running import RunningLab
 
 INTERNET = "203.0.113.10"
 

@@ -1,7 +1,7 @@
 """Networks that never meet: of two customers, and of one owner."""
 
 from deploy.lab import probes
-from deploy.lab.main import RunningLab
+from deploy.lab.running import RunningLab
 
 
 def test_each_web_server_finds_its_own_sql_server_at_the_equal_address(contoso_fabrikam: RunningLab) -> None:

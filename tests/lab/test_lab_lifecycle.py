@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.lab import gateway, main, network
+from deploy.lab import gateway, main
 from deploy.lab.catalogue import LABS
 from deploy.lab.processes import ProcessError
+from deploy.lab.running import RunningLab
 from deploy.lab.topology import Lab
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="labs need root for their network namespaces")
@@ -16,8 +17,8 @@ NAME = "two-networks-one-owner"
 
 
 def leftovers(lab: Lab) -> list[Path]:
-    paths = [NAMESPACES / network.namespace_of(lab, node) for node in lab.nodes()]
-    return [path for path in (*paths, gateway.pins_of(lab), main.DIRECTORY / lab.name) if path.exists()]
+    paths = [NAMESPACES / RunningLab(lab).namespace(node) for node in lab.nodes()]
+    return [path for path in (*paths, gateway.pins_of(lab), RunningLab(lab).directory) if path.exists()]
 
 
 @needs_root

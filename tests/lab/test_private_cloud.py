@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.lab import probes
-from deploy.lab.main import RunningLab
+from deploy.lab.running import RunningLab
 
 MEGABYTE = 1 << 20
 

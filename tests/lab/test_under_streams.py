@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.lab import gateway, probes
-from deploy.lab.main import RunningLab
+from deploy.lab.running import RunningLab
 from deploy.lab.streams import Report, Stream, streaming
 
 COMMITS = 1000
@@ -34,7 +34,7 @@ def assert_all_arrived(reports: Sequence[Report]) -> None:
 
 
 def commit(lab: RunningLab, domain: str, count: int) -> int:
-    configuration = gateway.configuration_path(lab.directory)
+    configuration = gateway.configuration_path(lab)
     arguments = (str(configuration), str(lab.topology.policy_path), domain, str(count))
     return int(lab.run("gateway", sys.executable, str(COMMITTER), *arguments, seconds=240))
 
@@ -56,30 +56,30 @@ def test_commits_of_one_tenant_lose_no_packet_of_the_other_tenants_list(blue_red
 
 def test_traffic_flows_while_the_daemon_is_killed_and_starts_again(blue_red: RunningLab) -> None:
     with streaming(blue_red, STREAMS) as reports:
-        blue_red.kill_gateway()
-        blue_red.start_gateway()
+        gateway.kill(blue_red)
+        gateway.start(blue_red)
     assert_all_arrived(reports)
     assert probes.status(blue_red)["policy"]["programmed"]
 
 
 def test_a_dead_daemon_does_not_stop_new_neighbours(blue_red: RunningLab) -> None:
     """The programs themselves answer ARP of machines and of CorpNet."""
-    blue_red.kill_gateway()
+    gateway.kill(blue_red)
     try:
         for node in ("BlueVM1", "RedVM1", "blue-corpnet"):
             blue_red.run(node, "ip", "neigh", "flush", "dev", "eth0")
         assert probes.page(blue_red, "BlueVM1", "157.1.0.10") == "blue blue-corpnet"
         assert probes.page(blue_red, "RedVM1", "10.1.6.21") == "red RedVM3"
     finally:
-        blue_red.start_gateway()
+        gateway.start(blue_red)
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_an_iperf3_connection_outlives_the_daemon(blue_red: RunningLab, how: str) -> None:
     command = blue_red.inside("BlueVM1", "iperf3", "-J", "-c", "157.1.0.10", "-t", "4")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
-        (blue_red.stop_gateway if how == "stop" else blue_red.kill_gateway)()
-        blue_red.start_gateway()
+        (gateway.stop if how == "stop" else gateway.kill)(blue_red)
+        gateway.start(blue_red)
         output, _ = client.communicate(timeout=60)
     seconds = [interval["sum"]["bits_per_second"] for interval in json.loads(output)["intervals"]]
     assert len(seconds) == 4

@@ -1,0 +1,36 @@
+"""A switch with VLANs before a gateway that has one card for all: Open vSwitch, as the kernel may lack VLANs."""
+
+from deploy.lab import namespaces
+from deploy.lab.openvswitch import Switch
+from deploy.lab.running import RunningLab
+from deploy.lab.topology import Site
+
+BRIDGE = "br-trunk"
+
+
+def build(lab: RunningLab) -> None:
+    """Give the gateway's eth1 all VLANs of the switch, and its port `provider` the untagged traffic."""
+    mtu = lab.topology.provider_mtu
+    namespaces.create(lab.namespace("trunk"))
+    lab.connect("gateway", "eth1", "trunk", "gateway", mtu=mtu)
+    namespaces.poll(lab.namespace("trunk"), "gateway")
+    # Open vSwitch passes on nothing longer than the MTU: GRO shall make the card poll, but join no segments
+    lab.configure("trunk", f"link set gateway gro_max_size {mtu}")
+    for node, interface in ("gateway", "eth1"), ("trunk", "gateway"):
+        lab.run(node, "ethtool", "-K", interface, "txvlan", "off", "rxvlan", "off")
+    switch = _switch(lab)
+    switch.start()
+    switch.add_bridge(BRIDGE, "gateway")
+
+
+def plug_provider(lab: RunningLab) -> None:
+    _switch(lab).add_port(BRIDGE, "provider tag=0")
+
+
+def plug(lab: RunningLab, site: Site) -> None:
+    lab.connect(site.name, "eth0", "trunk", site.name)
+    _switch(lab).add_port(BRIDGE, f"{site.name} tag={site.vlan}")
+
+
+def _switch(lab: RunningLab) -> Switch:
+    return Switch(lab, "trunk")
