@@ -1,8 +1,8 @@
 """Wait until no BPF program that began before still runs.
 
-XDP and tc programs run with softirqs disabled, and a CPU that has them disabled runs no other thread (but on PREEMPT_RT).
-So a thread that has been on every CPU since knows that all of them have ended. That takes some 50 us per CPU;
-membarrier(2), which is synchronize_rcu() in the kernel, takes 10 to 40 ms, and is the way where the other is barred.
+XDP and tc programs run with softirqs disabled, and a CPU that has them disabled runs no other thread (PREEMPT_RT is
+another matter). So a thread that has been on every CPU since knows that all of them have ended. That takes some 50 us
+per CPU; membarrier(2), synchronize_rcu() in the kernel, takes 10 to 40 ms: it is the way where the other is barred.
 """
 
 import ctypes

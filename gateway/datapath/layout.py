@@ -103,7 +103,7 @@ class Layout:
         return self.dtype(self._number(name, Kind.STRUCT, Kind.UNION, Kind.TYPEDEF))
 
     def enum(self, name: str) -> dict[str, int]:
-        """Return the constants of `enum name`."""
+        """Return the constants of `enum name` (clang before 15 does not mark negative ones: avoid them)."""
         type_ = self._types[self._number(name, Kind.ENUM, Kind.ENUM64)]
         code = "I" if type_.kind is Kind.ENUM else "Q"
         constants = struct.iter_unpack(f"=I{code.lower() if type_.flag else code}", type_.trailer)

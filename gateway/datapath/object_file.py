@@ -19,7 +19,7 @@ from gateway.datapath.libbpf import BpfError, check, check_pointer, library
 from gateway.datapath.maps import Map, MapDefinition, MapType
 from gateway.datapath.pins import Checkpoint, pin
 
-_LOG_BYTES = 64 << 20  # kernels before 6.4 fail with ENOSPC when the log is longer; untouched pages cost nothing
+_LOG_BYTES = 16 << 20  # per program. Kernels before 6.4 end with ENOSPC when it is longer; unused pages cost nothing
 _LOG_LINES_SHOWN = 12
 KERNEL_NAME_LENGTH = 15
 
@@ -31,8 +31,8 @@ class LoadError(BpfError):
 class ObjectFile:
     """An opened object. `maps` and `programs` are libbpf handles by name; `.bss` and its like lose their dot."""
 
-    def __init__(self, path: Path, handle: int, log: mmap.mmap) -> None:
-        self.path, self._handle, self._log = path, handle, log
+    def __init__(self, path: Path, handle: int) -> None:
+        self.path, self._handle = path, handle
         self._layout = Layout(raw_btf(check_pointer(library.bpf_object__btf(handle), f"reading the BTF of {path}")))
         maps = libbpf.iterate(library.bpf_object__next_map, handle)
         programs = libbpf.iterate(library.bpf_object__next_program, handle)
@@ -45,16 +45,13 @@ class ObjectFile:
     @contextmanager
     def open(cls, path: Path) -> Iterator["ObjectFile"]:
         """Open an object; what was loaded and not pinned is gone when the context ends."""
-        with mmap.mmap(-1, _LOG_BYTES) as log:
-            address = ctypes.addressof(ctypes.c_char.from_buffer(log))
-            options = libbpf.ObjectOpenOptions(kernel_log_buf=address, kernel_log_size=_LOG_BYTES)
-            handle = library.bpf_object__open_file(os.fsencode(path), ctypes.byref(options))
-            if not handle:
-                raise LoadError(ctypes.get_errno(), f"opening {path}", "is it a BPF object? build it again")
-            try:
-                yield cls(path, handle, log)
-            finally:
-                library.bpf_object__close(handle)
+        handle = library.bpf_object__open_file(os.fsencode(path), None)
+        if not handle:
+            raise LoadError(ctypes.get_errno(), f"opening {path}", "is it a BPF object? build it again")
+        try:
+            yield cls(path, handle)
+        finally:
+            library.bpf_object__close(handle)
 
     def definition(self, name: str) -> MapDefinition:
         """Return the layout of a map as the object defines it."""
@@ -102,9 +99,13 @@ class ObjectFile:
 
     def load(self) -> None:
         """Make the maps and have the programs verified."""
-        result = library.bpf_object__load(self._handle)
-        if result < 0:
-            raise LoadError(-result, f"loading {self.path}: {self._culprit()}", self._verdict())
+        with mmap.mmap(-1, _LOG_BYTES * len(self.programs), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as logs:
+            address = ctypes.addressof(ctypes.c_char.from_buffer(logs))
+            for number, program in enumerate(self.programs.values()):
+                library.bpf_program__set_log_buf(program, address + number * _LOG_BYTES, _LOG_BYTES)
+            result = library.bpf_object__load(self._handle)
+            if result < 0:
+                raise LoadError(-result, f"loading {self.path}: {self._verdict(logs)}")
 
     def pin(self, directory: Path, checkpoint: Checkpoint) -> None:
         """Pin all maps and programs below `directory`."""
@@ -122,21 +123,20 @@ class ObjectFile:
             raise LoadError(errno.ENOENT, f"{self.path}: map {name}", f"it has {', '.join(self.maps)}")
         return self.maps[name]
 
-    def _culprit(self) -> str:
-        for name, map_ in self.maps.items():
-            if library.bpf_map__fd(map_) < 0:
-                return f"map {name}"
-        unloaded = (name for name, program in self.programs.items() if library.bpf_program__fd(program) < 0)
-        return f"program {next(unloaded, '?')}"
+    def _verdict(self, logs: mmap.mmap) -> str:
+        """Say which program the verifier refused, after how many instructions, and quote the end of its log.
 
-    def _verdict(self) -> str:
-        """Quote the last lines of the verifier's log and the number of instructions it looked at."""
-        log = self._log[: self._log.find(b"\0")].decode(errors="replace")
-        if not log:
-            return ""
-        processed = re.findall(r"^processed (\d+) insns", log, re.MULTILINE)
-        count = f"{processed[-1]} instructions verified" if processed else "instruction count unknown"
-        return f"{count}; the verifier's last words:\n" + "\n".join(log.splitlines()[-_LOG_LINES_SHOWN:])
+        libbpf closes everything after a failure, so that only the log tells which program it was.
+        """
+        for number, name in enumerate(self.programs):
+            start = number * _LOG_BYTES
+            log = logs[start : logs.find(b"\0", start)].decode(errors="replace")
+            if log:
+                processed = re.findall(r"^processed (\d+) insns", log, re.MULTILINE)
+                count = f"{processed[-1]} instructions" if processed else "an unknown number of instructions"
+                last_lines = "\n".join(log.splitlines()[-_LOG_LINES_SHOWN:])
+                return f"the verifier refused program {name} after {count}:\n{last_lines}\n"
+        return "making its maps (libbpf names the map on standard error)"
 
 
 def identity(path: Path, rodata: Mapping[str, Any]) -> str:

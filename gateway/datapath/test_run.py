@@ -29,8 +29,7 @@ _buffers = _Buffers()
 def run(prog_fd: int, frame: bytes, ifindex: int = 0, rx_queue: int = 0, repeat: int = 1) -> tuple[int, bytes]:
     """Run an XDP program on a frame (at least 14 bytes); return its XDP action and the frame as it left it.
 
-    `ifindex` is where the frame comes in, 0 for none (then the kernel says 1, the loopback). A veth is accepted as such
-    only while XDP or GRO gives it a registered receive queue (EINVAL otherwise).
+    `ifindex` is where the frame comes in, in this network namespace; with 0 the kernel says 1, the loopback.
     """
     buffers = _buffers
     options, context = buffers.options, buffers.context
