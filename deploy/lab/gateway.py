@@ -46,14 +46,14 @@ def _port(name: str, role: str, interface: str, more: str = "") -> str:
     return f'[[ports]]\nname = "{name}"\nrole = "{role}"\ninterface = "{interface}"\n{more}'
 
 
-def start(lab: RunningLab) -> Process:
+def start(lab: RunningLab, **environment: str) -> Process:
     """Start the daemon and return when it says that it is ready (sd_notify). Errors: ProcessError."""
     file = configuration_path(lab)
     file.write_text(configuration(lab.topology, lab.directory))
     with Readiness(lab.directory / "notify.sock") as readiness:
-        environment = {"NOTIFY_SOCKET": str(readiness.address)}
         command = (COMMAND, "gateway", "run", "--config", str(file))
-        daemon = lab.processes.start("gateway", lab.namespace("gateway"), *command, environment=environment)
+        told = {**environment, "NOTIFY_SOCKET": str(readiness.address)}
+        daemon = lab.processes.start("gateway", lab.namespace("gateway"), *command, environment=told)
         lab.processes.wait(daemon, readiness.said, "said that it is ready", seconds=60)
     return daemon
 

@@ -63,6 +63,11 @@ def _build_machine(lab: RunningLab, host: Host, machine: Machine) -> None:
 
 def build_site(lab: RunningLab, site: Site) -> None:
     namespaces.create(lab.namespace(site.name))
+    plug_site(lab, site)
+
+
+def plug_site(lab: RunningLab, site: Site) -> None:
+    """Connect a site's node, also again after its link was lost."""
     if site.behind_machine:
         _put_behind_machine(lab, site, site.behind_machine)
     elif site.vlan:

@@ -34,6 +34,7 @@ blue_red = _fixture("blue-red")
 contoso_fabrikam = _fixture("contoso-fabrikam")
 two_networks_one_owner = _fixture("two-networks-one-owner")
 complex_routing = _fixture("complex-routing")
+corpnet_vlans = _fixture("corpnet-vlans")
 
 
 @pytest.fixture(scope="module", params=["private-cloud", "private-cloud-one-nic", "private-cloud-figure1"])
