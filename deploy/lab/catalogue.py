@@ -93,6 +93,13 @@ LABS = {
             one_nic=True,
         ),
         Lab(
+            name="ipv6-provider",
+            title="a provider network of IPv6 alone under IPv4 and IPv6",
+            policy="ipv6-provider.yaml",
+            gateway_address="fd00:a:6::2/64",
+            sites=(_corpnet("corpnet", "tenant", *TENANT_PREFIXES),),
+        ),
+        Lab(
             name="complex-routing",
             title="a tenant whose default route points to a virtual machine",
             policy="complex-routing.yaml",

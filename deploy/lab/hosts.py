@@ -8,6 +8,7 @@ from deploy.lab.running import RunningLab
 from deploy.lab.topology import Host, Lab, Machine
 
 UPLINK = "uplink"
+VXLAN_OPTIONS = "dstport 4789 nolearning udp6zerocsumrx udp6zerocsumtx"
 
 
 def build(lab: RunningLab, host: Host) -> None:
@@ -30,13 +31,17 @@ def build(lab: RunningLab, host: Host) -> None:
 
 
 def _build_vxlan(lab: RunningLab, host: Host, vsid: int) -> None:
-    """Make the device without a lower link, with a full MTU: then it answers itself where its provider has no room."""
+    """Join the virtual machines to a device of their virtual subnet, by a bridge that has no addresses of its own.
+
+    The device has no lower link and a full MTU: then it tells the machines itself where the provider has no room.
+    """
     bridge, device = f"br{vsid}", f"vx{vsid}"
     local = [machine for machine in host.machines if machine.vsid == vsid]
     lab.configure(
         host.name,
         f"link add {bridge} mtu 1500 type bridge mcast_snooping 0",
-        f"link add {device} mtu 1500 type vxlan id {vsid} local {host.provider_address} dstport 4789 nolearning",
+        f"link add {device} mtu 1500 type vxlan id {vsid} local {host.provider_address} {VXLAN_OPTIONS}",
+        *(f"link set {name} addrgenmode none" for name in (bridge, device)),
         f"link set {device} master {bridge} up",
         *(f"link set {machine.name} master {bridge}" for machine in local),
         f"link set {bridge} up",

@@ -101,4 +101,5 @@ def nvgre_flows(lab: Lab, host: Host, local: list[Machine]) -> list[str]:
 
 def _tunnel_to(provider_address: str, vsid: int) -> str:
     flow_id = f"multipath(symmetric_l4,0,modulo_n,{FLOW_IDS},0,NXM_NX_TUN_ID[0..7])"
-    return f"load:{vsid}->NXM_NX_TUN_ID[8..31],{flow_id},set_field:{provider_address}->tun_dst,output:nvgre"
+    destination = "tun_ipv6_dst" if ":" in provider_address else "tun_dst"
+    return f"load:{vsid}->NXM_NX_TUN_ID[8..31],{flow_id},set_field:{provider_address}->{destination},output:nvgre"

@@ -35,6 +35,7 @@ contoso_fabrikam = _fixture("contoso-fabrikam")
 two_networks_one_owner = _fixture("two-networks-one-owner")
 complex_routing = _fixture("complex-routing")
 corpnet_vlans = _fixture("corpnet-vlans")
+ipv6_provider = _fixture("ipv6-provider")
 
 
 @pytest.fixture(scope="module", params=["private-cloud", "private-cloud-one-nic", "private-cloud-figure1"])
