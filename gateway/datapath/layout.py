@@ -94,9 +94,8 @@ class Layout:
 
     @classmethod
     def of_kernel(cls, btf_id: int) -> "Layout":
-        """Read the layout that was loaded into the kernel with a map or program."""
-        attempted = f"reading BTF {btf_id} from the kernel"
-        return cls(take_raw_btf(check_pointer(library.btf__load_from_kernel_by_id(btf_id), attempted)))
+        """Read the layout that was loaded into the kernel with a map, once per BTF."""
+        return _of_kernel(btf_id)
 
     def struct(self, name: str) -> numpy.dtype[Any]:
         """Return the numpy type of `struct name`, `union name` or a typedef, with the offsets and size that C uses."""
@@ -120,7 +119,7 @@ class Layout:
             if (name, kind) in self._numbers:
                 return self._numbers[name, kind]
         what = kinds[0].name.lower()
-        raise LayoutError(f"no {what} {name} in the BTF: clang keeps only the types of functions, maps and variables")
+        raise LayoutError(f"no {what} {name} in the BTF: let a map or a global variable mention it, or clang drops it")
 
     def _name(self, offset: int) -> str:
         return self._strings[offset : self._strings.index(0, offset)].decode()
@@ -181,14 +180,6 @@ class Layout:
         ]
 
 
-def take_raw_btf(btf: int) -> bytes:
-    """Return the bytes of a libbpf `struct btf` and free it."""
-    try:
-        return raw_btf(btf)
-    finally:
-        library.btf__free(btf)
-
-
 def raw_btf(btf: int) -> bytes:
     """Return the bytes of a libbpf `struct btf`."""
     size = ctypes.c_uint32()
@@ -196,10 +187,24 @@ def raw_btf(btf: int) -> bytes:
     return ctypes.string_at(data, size.value)
 
 
+def _take_raw_btf(btf: int) -> bytes:
+    """Return the bytes of a libbpf `struct btf` and free it."""
+    try:
+        return raw_btf(btf)
+    finally:
+        library.btf__free(btf)
+
+
 @functools.lru_cache(maxsize=8)
 def _of_object(object_path: Path, _modified: int) -> Layout:
     attempted = f"reading the BTF of {object_path}"
-    return Layout(take_raw_btf(check_pointer(library.btf__parse(os.fsencode(object_path), None), attempted)))
+    return Layout(_take_raw_btf(check_pointer(library.btf__parse(os.fsencode(object_path), None), attempted)))
+
+
+@functools.lru_cache(maxsize=8)
+def _of_kernel(btf_id: int) -> Layout:
+    attempted = f"reading BTF {btf_id} from the kernel"
+    return Layout(_take_raw_btf(check_pointer(library.btf__load_from_kernel_by_id(btf_id), attempted)))
 
 
 def _integer(type_: BtfType) -> numpy.dtype[Any]:

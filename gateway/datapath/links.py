@@ -47,8 +47,10 @@ def create(program_fd: int, ifindex: int, name: str, generic: bool) -> int:
 
 
 def replace_program(link_fd: int, program_fd: int, name: str) -> None:
-    """Let a link run another program from the next packet on."""
-    check(library.bpf_link_update(link_fd, program_fd, None), f"replacing the XDP program of {name}")
+    """Let a link run another program from the next packet on; nothing to do if its interface is gone."""
+    result = library.bpf_link_update(link_fd, program_fd, None)
+    if result != -errno.ENOLINK:
+        check(result, f"replacing the XDP program of {name}")
 
 
 def detach(link_fd: int, name: str) -> None:

@@ -21,6 +21,7 @@ Dtype: TypeAlias = numpy.dtype[Any]
 Bytes: TypeAlias = numpy.typing.NDArray[numpy.uint8]
 
 BATCH = 65_536
+_BATCH_BYTES = 16 << 20
 _ENOTSUPP = 524  # the kernel's own number for a map type without batch operations
 _RDONLY_PROG = 1 << 7
 _PAGE = mmap.PAGESIZE
@@ -158,12 +159,16 @@ class Map:
     def lookup_percpu(self, key: bytes, dtype: numpy.typing.DTypeLike = numpy.uint64) -> numpy.typing.NDArray[Any]:
         """Return the values of a key in a per-CPU map, one element of `dtype` per CPU; zero where the key is absent."""
         found = self.lookup(key) or bytes(self._entry_size)
-        values: numpy.typing.NDArray[Any] = self._percpu_view(numpy.frombuffer(found, numpy.uint8), dtype)[0]
-        return values
+        return self._by_cpu(numpy.frombuffer(found, numpy.uint8)).view(dtype)[0, :, 0]
 
     def read_percpu(self, dtype: numpy.typing.DTypeLike = numpy.uint64) -> numpy.typing.NDArray[Any]:
         """Return all values of a per-CPU array map, shape (max_entries, CPUs), in a few system calls."""
-        return self._percpu_view(self.entries()[1], dtype)
+        return self._by_cpu(self.entries()[1]).view(dtype)[:, :, 0]
+
+    def sum_percpu(self, dtype: numpy.typing.DTypeLike = numpy.uint64) -> numpy.typing.NDArray[Any]:
+        """Add up what the CPUs counted in a per-CPU array map; `dtype` consists of 64-bit counters. One per entry."""
+        sums = [self._by_cpu(values).view(numpy.uint64).sum(axis=1) for _, values in self._batches()]
+        return numpy.concatenate(sums).view(dtype)[:, 0]
 
     def update(self, key: bytes, value: bytes, flags: int = 0) -> None:
         """Set a value: flags 0 any, 1 only if absent (EEXIST), 2 only if present (ENOENT)."""
@@ -233,8 +238,8 @@ class Map:
         return memory.view(dtype)
 
     def _batches(self) -> Iterator[tuple[Bytes, Bytes]]:
-        size, position = min(self.max_entries, BATCH), ctypes.create_string_buffer(max(self.key_size, 8))
-        start = None
+        size = max(1, min(self.max_entries, BATCH, _BATCH_BYTES // max(1, self._entry_size)))
+        start, position = None, ctypes.create_string_buffer(max(self.key_size, 8))
         while True:
             keys = numpy.empty((size, self.key_size), numpy.uint8)
             values = numpy.empty((size, self._entry_size), numpy.uint8)
@@ -265,11 +270,11 @@ class Map:
         if result != -errno.ENOENT:
             self._check(result, "reading", b"")
 
-    def _percpu_view(self, values: Bytes, dtype: numpy.typing.DTypeLike) -> numpy.typing.NDArray[Any]:
+    def _by_cpu(self, values: Bytes) -> Bytes:
+        """Shape values as (entries, CPUs, value_size), without the padding to 8 bytes."""
         if self.type not in _PER_CPU:
             raise TypeError(f"map {self.name} has no per-CPU values")
-        cpus = values.reshape(-1, possible_cpus(), self._stride)[:, :, : self.value_size]
-        return numpy.ascontiguousarray(cpus).view(dtype).squeeze(axis=2)
+        return numpy.ascontiguousarray(values.reshape(-1, possible_cpus(), self._stride)[:, :, : self.value_size])
 
     def _rows(self, data: Buffer, size: int, what: str) -> Bytes:
         rows = numpy.frombuffer(data, numpy.uint8) if isinstance(data, bytes) else numpy.ascontiguousarray(data)

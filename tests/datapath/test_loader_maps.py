@@ -16,7 +16,7 @@ from gateway.datapath.grace import grace
 from gateway.datapath.layout import Layout
 from gateway.datapath.libbpf import BpfError
 from gateway.datapath.loader import Datapath
-from gateway.datapath.maps import BATCH, Map, MapError
+from gateway.datapath.maps import BATCH, Map, MapError, possible_cpus
 from gateway.datapath.pins import PinDirectory
 from gateway.datapath.ring_buffer import RingBuffer
 from gateway.datapath.test_run import live_frames, run
@@ -129,6 +129,16 @@ def test_per_cpu_values_are_read_together(datapath: Datapath) -> None:
     assert received.lookup_percpu(word(1))[cpus].tolist() == [1] * len(cpus)
     assert received.read_percpu()[1][cpus].tolist() == [1] * len(cpus)
     assert received.read_percpu().sum() == len(cpus)
+
+
+def test_the_counters_of_all_cpus_are_added_up(datapath: Datapath, tmp_path: Path) -> None:
+    traffic, counters = datapath.maps["traffic"], Layout.of(sample(tmp_path)).struct("counters")
+    values = numpy.zeros(possible_cpus(), counters)
+    values["packets"], values["bytes"] = (3, 4), 5
+    traffic.update(word(2), values.tobytes())
+    total = traffic.sum_percpu(counters)
+    assert total["packets"].tolist() == [[0, 0], [0, 0], [3 * len(values), 4 * len(values)]]
+    assert total["bytes"].tolist() == [0, 0, 5 * len(values)]
 
 
 def test_a_pinned_map_can_be_opened_by_its_path(datapath: Datapath) -> None:

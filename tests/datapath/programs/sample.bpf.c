@@ -40,6 +40,11 @@ struct record {
 	_Bool valid;
 };
 
+struct counters {
+	__u64 packets[2];
+	__u64 bytes;
+};
+
 struct with_bit_field {
 	__u32 flag : 1;
 	__u32 rest : 31;
@@ -79,6 +84,13 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } received SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 3);
+	__type(key, __u32);
+	__type(value, struct counters);
+} traffic SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);
