@@ -1,0 +1,94 @@
+"""GET /metrics: the same counters for Prometheus, read at the moment of the scrape."""
+
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Response
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from gateway.api.machine import Counters, Machine
+from gateway.transactions import Transactions
+
+OUTSIDE = ""  # the label `domain` of what belongs to no routing domain
+
+
+class GatewayCollector(Collector):
+    """Turns the counters of the datapath and the revisions into metrics."""
+
+    def __init__(self, transactions: Transactions, machine: Machine) -> None:
+        self._transactions = transactions
+        self._machine = machine
+
+    def describe(self) -> Iterator[Metric]:
+        """Name no metrics at registration, so that nothing is read then."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        counters = self._machine.counters()
+        domains = self._transactions.held.snapshot.domains
+        names = {domain_id: owned.domain.name for domain_id, owned in domains.items()}
+        yield from _traffic(counters, names)
+        yield _drops(counters, names)
+        yield from _fill(counters)
+        yield from self._revisions()
+
+    def _revisions(self) -> Iterator[Metric]:
+        programmed = self._transactions.programmed
+        accepted_revision = self._transactions.held.snapshot.revision
+        yield _gauge("accepted_revision", "Number of the last accepted transaction.", accepted_revision)
+        yield _gauge("programmed_revision", "Last revision that the datapath held whole.", programmed.revision)
+        yield _gauge("domains_not_programmed", "Domains that forward by an older policy.", len(programmed.errors))
+        yield _gauge("store_usable", "1 while the policy store can be read.", int(not self._transactions.store_fault))
+
+
+def _traffic(counters: Counters, names: dict[str, str]) -> Iterator[Metric]:
+    labels = ("domain", "domain_id", "direction")
+    packets = CounterMetricFamily("tenant_gateway_packets", "Packets by routing domain and direction.", labels=labels)
+    octets = CounterMetricFamily("tenant_gateway_bytes", "Bytes by routing domain and direction.", labels=labels)
+    for domain_id, of_domain in counters.domains.items():
+        for direction, traffic in of_domain.traffic.items():
+            values = (names.get(domain_id, domain_id), domain_id, direction)
+            packets.add_metric(values, traffic.packets)
+            octets.add_metric(values, traffic.bytes)
+    yield packets
+    yield octets
+
+
+def _drops(counters: Counters, names: dict[str, str]) -> Metric:
+    help_text = "Dropped packets by routing domain (empty: outside all) and reason."
+    drops = CounterMetricFamily("tenant_gateway_drops", help_text, labels=("domain", "domain_id", "reason"))
+    for reason, packets in counters.drops.items():
+        drops.add_metric((OUTSIDE, OUTSIDE, reason), packets)
+    for domain_id, of_domain in counters.domains.items():
+        for reason, packets in of_domain.drops.items():
+            drops.add_metric((names.get(domain_id, domain_id), domain_id, reason), packets)
+    return drops
+
+
+def _fill(counters: Counters) -> Iterator[Metric]:
+    labels = ("map", "unit")
+    used = GaugeMetricFamily("tenant_gateway_map_used", "How much of a map's memory is in use.", labels=labels)
+    capacity = GaugeMetricFamily("tenant_gateway_map_capacity", "How much a map can hold.", labels=labels)
+    for name, fill in counters.fill.items():
+        used.add_metric((name, fill.unit), fill.used)
+        capacity.add_metric((name, fill.unit), fill.capacity)
+    yield used
+    yield capacity
+
+
+def _gauge(name: str, help_text: str, value: int) -> Metric:
+    return GaugeMetricFamily(f"tenant_gateway_{name}", help_text, value=value)
+
+
+def router(transactions: Transactions, machine: Machine) -> APIRouter:
+    registry = CollectorRegistry()
+    registry.register(GatewayCollector(transactions, machine))
+    router = APIRouter(tags=["operation"])
+
+    @router.get("/metrics", summary="Counters in Prometheus' text format", response_class=Response)
+    def get_metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router

@@ -1,0 +1,73 @@
+"""Serving the application: TLS, uvicorn, signals, and telling the service manager when it is ready."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI
+
+from gateway.api.secrets import CertificateFiles
+
+
+class ListenError(Exception):
+    """The listening address cannot be had."""
+
+
+def listen(address: str) -> socket.socket:
+    """Open a listening TCP socket at "HOST:PORT" or "[HOST]:PORT". Errors: ListenError."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, int(port)), family=family, backlog=1024)
+    except OSError as error:
+        raise ListenError(
+            f"api.listen = {address!r}: {error.strerror}; another process may hold it (ss -ltnp), "
+            "or no interface has the address"
+        ) from error
+
+
+class Server(uvicorn.Server):
+    """Calls `ready` once requests are answered."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+
+def serve(application: FastAPI, listener: socket.socket, files: CertificateFiles, ready: Callable[[], None]) -> None:
+    """Answer requests until SIGTERM or SIGINT; requests under way are finished first."""
+    config = uvicorn.Config(
+        application,
+        loop="uvloop",
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ssl_certfile=os.fspath(files.certificate),
+        ssl_keyfile=os.fspath(files.private_key),
+        timeout_graceful_shutdown=5,
+    )
+    # uvicorn raises the signal again once it has stopped; with these in place our own clean-up still runs
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    Server(config, ready).run(sockets=[listener])
+
+
+def notify_service_manager(state: str) -> None:
+    """sd_notify(3): one datagram to the socket that the service manager names, where there is one."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+        notifier.connect(address)
+        notifier.sendall(state.encode())

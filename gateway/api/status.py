@@ -1,0 +1,120 @@
+"""GET /v1/status: what is accepted, what is programmed, and what goes through."""
+
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from gateway.api.machine import Counters, DomainCounters, Machine
+from gateway.transactions import Held, Programmed, Transactions
+
+VERSION = version("tenant-gateway")
+_NO_COUNTERS = DomainCounters()
+_EXAMPLE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The state of the gateway.",
+        "content": {
+            "application/json": {
+                "example": {
+                    "name": "gateway1",
+                    "version": VERSION,
+                    "faults": [],
+                    "policy": {"accepted_revision": 17, "programmed_revision": 17, "programmed": True},
+                    "ports": [
+                        {
+                            "name": "provider",
+                            "role": "provider",
+                            "interface": "eth1",
+                            "vlan": 0,
+                            "state": "attached",
+                            "detail": "",
+                        }
+                    ],
+                    "routing_domains": [
+                        {
+                            "id": "11111111-2222-3333-4444-000000000001",
+                            "name": "blue",
+                            "owner": "policy",
+                            "revision": 17,
+                            "lookup_records": 4,
+                            "error": None,
+                            "traffic": {"overlay_to_external": {"packets": 1024, "bytes": 96256}},
+                            "drops": {"no_route": 3},
+                        }
+                    ],
+                    "drops": {"unknown_vsid": 1},
+                    "memory": {"tables": {"used": 1048576, "capacity": 67108864, "unit": "bytes"}},
+                }
+            }
+        },
+    }
+}
+
+
+def router(transactions: Transactions, machine: Machine) -> APIRouter:
+    router = APIRouter(tags=["operation"])
+
+    @router.get("/v1/status", summary="Revisions, ports, routing domains, traffic, drops", responses=_EXAMPLE)
+    def get_status() -> JSONResponse:
+        return JSONResponse(document(transactions, machine))
+
+    return router
+
+
+def document(transactions: Transactions, machine: Machine) -> dict[str, Any]:
+    """Gather the state of the gateway as plain data."""
+    held, programmed, counters = transactions.held, transactions.programmed, machine.counters()
+    store_fault = transactions.store_fault
+    return {
+        "name": machine.name,
+        "version": VERSION,
+        "faults": [fault for fault in (store_fault, programmed.failure, *machine.faults()) if fault],
+        "policy": {
+            "accepted_revision": held.snapshot.revision,
+            "programmed_revision": programmed.revision,
+            "programmed": programmed.revision == held.snapshot.revision and store_fault is None,
+        },
+        "ports": [
+            {
+                "name": port.name,
+                "role": port.role,
+                "interface": port.interface,
+                "vlan": port.vlan,
+                "state": port.state,
+                "detail": port.detail,
+            }
+            for port in machine.ports()
+        ],
+        "routing_domains": _domains(held, programmed, counters),
+        "drops": dict(counters.drops),
+        "memory": {
+            name: {"used": fill.used, "capacity": fill.capacity, "unit": fill.unit}
+            for name, fill in counters.fill.items()
+        },
+    }
+
+
+def _domains(held: Held, programmed: Programmed, counters: Counters) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": domain_id,
+            "name": owned.domain.name,
+            "owner": owned.owner,
+            "revision": held.changed_at[domain_id],
+            "lookup_records": len(owned.domain.lookup_records),
+            "error": programmed.errors.get(domain_id),
+            **_counters(counters.domains.get(domain_id, _NO_COUNTERS)),
+        }
+        for domain_id, owned in held.snapshot.domains.items()
+    ]
+
+
+def _counters(counters: DomainCounters) -> dict[str, Any]:
+    return {
+        "traffic": {
+            direction: {"packets": traffic.packets, "bytes": traffic.bytes}
+            for direction, traffic in counters.traffic.items()
+        },
+        "drops": dict(counters.drops),
+    }

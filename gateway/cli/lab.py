@@ -1,0 +1,64 @@
+"""`tgw lab`: the worked deployments in network namespaces, with independent hosts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from gateway.cli.failure import Commands, Failure
+from gateway.cli.output import Json, print_json
+
+commands = typer.Typer(cls=Commands, no_args_is_help=True, help="Worked deployments in network namespaces.")
+
+
+def _complete(incomplete: str) -> list[str]:
+    from deploy.lab import main as lab
+
+    return [name for name in lab.names() if name.startswith(incomplete)]
+
+
+Name = Annotated[str, typer.Argument(help="The deployment; see `tgw lab list`.", autocompletion=_complete)]
+
+
+@commands.command("list")
+def list_names(as_json: Json = False) -> None:
+    """List the deployments."""
+    from deploy.lab import main as lab
+
+    names = list(lab.names())
+    if as_json:
+        print_json(names)
+    else:
+        for name in names:
+            typer.echo(name)
+
+
+@commands.command()
+def up(name: Name) -> None:
+    """Build a deployment: hosts, CorpNet, the gateway with its policy. Example: tgw lab up blue-red."""
+    from deploy.lab import main as lab
+
+    with _failures():
+        lab.up(name)
+
+
+@commands.command()
+def down(name: Name) -> None:
+    """Take a deployment away again. Example: tgw lab down blue-red."""
+    from deploy.lab import main as lab
+
+    with _failures():
+        lab.down(name)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    from deploy.lab.main import LabError
+    from deploy.lab.namespaces import CommandError
+    from deploy.lab.processes import ProcessError
+
+    try:
+        yield
+    except (LabError, CommandError, ProcessError) as error:
+        raise Failure(str(error)) from error

@@ -1,0 +1,63 @@
+"""`tgw status`: what the gateway is told, what it has programmed, and what goes through it."""
+
+from typing import Any
+
+import typer
+
+from gateway.cli.output import Json, print_json, print_table, working
+from gateway.cli.session import Session
+
+
+def status(context: typer.Context, as_json: Json = False) -> None:
+    """Show revisions, ports, routing domains with their traffic and drops, and the fill of the maps."""
+    session: Session = context.obj
+    with working("Asking the gateway"):
+        document = session.get("/v1/status").json()
+    if as_json:
+        print_json(document)
+    else:
+        _print(document)
+
+
+def _print(document: dict[str, Any]) -> None:
+    policy = document["policy"]
+    state = "programmed" if policy["programmed"] else "NOT programmed"
+    typer.echo(
+        f"{document['name']} {document['version']}: revision {policy['accepted_revision']} accepted, "
+        f"{policy['programmed_revision']} programmed ({state})"
+    )
+    for fault in document["faults"]:
+        typer.echo(f"! {fault}")
+    print_table(
+        "Ports",
+        ("name", "role", "interface", "vlan", "state", "detail"),
+        (
+            (port["name"], port["role"], port["interface"], str(port["vlan"]), port["state"], port["detail"])
+            for port in document["ports"]
+        ),
+    )
+    print_table(
+        "Routing domains",
+        ("name", "id", "records", "packets", "bytes", "drops", "programming"),
+        (
+            (
+                domain["name"],
+                domain["id"],
+                domain["lookup_records"],
+                sum(counter["packets"] for counter in domain["traffic"].values()),
+                sum(counter["bytes"] for counter in domain["traffic"].values()),
+                sum(domain["drops"].values()),
+                domain["error"] or "ok",
+            )
+            for domain in document["routing_domains"]
+        ),
+    )
+    print_table(
+        "Drops",
+        ("domain", "reason", "packets"),
+        (
+            (domain["name"], reason, packets)
+            for domain in document["routing_domains"]
+            for reason, packets in sorted(domain["drops"].items())
+        ),
+    )
