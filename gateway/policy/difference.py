@@ -1,7 +1,7 @@
 """What differs between two policies, object by object, in words."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
 from gateway.policy.model import (
@@ -108,10 +108,10 @@ def _label(element: Any, key: tuple[object, ...]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Plain data without fields that have their default."""
+    """Plain data, without fields that have their default."""
     if isinstance(value, tuple):
         return [_plain(element) for element in value]
-    if type(value) in _KINDS:
-        defaults = {field.name: field.default for field in fields(value)}
-        return {name: item for name, item in asdict(value).items() if item != defaults[name]}
-    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
+    if not is_dataclass(value):
+        return value
+    given = ((field.name, getattr(value, field.name), field.default) for field in fields(value))
+    return {name: _plain(item) for name, item, default in given if item != default}

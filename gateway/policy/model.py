@@ -27,6 +27,11 @@ def _guid(text: str) -> str:
     return canonical
 
 
+def _mac(value: Any) -> Any:
+    """A MAC of twelve decimal digits without separators is a number to YAML; other types are left to be refused."""
+    return str(value) if type(value) is int and 10**11 <= value < 10**12 else value
+
+
 def _next_hop(text: str) -> str | None:
     canonical = addresses.address(text)
     return None if canonical in addresses.UNSPECIFIED else canonical  # HNV writes an on-link route so
@@ -73,7 +78,7 @@ Address = Annotated[str, AfterValidator(addresses.address)]
 NextHop = Annotated[str, AfterValidator(_next_hop)] | None
 Prefix = Annotated[str, AfterValidator(addresses.prefix)]
 InterfaceAddress = Annotated[str, AfterValidator(addresses.interface_address)]
-MacAddress = Annotated[str, AfterValidator(addresses.mac)]
+MacAddress = Annotated[str, BeforeValidator(_mac), AfterValidator(addresses.mac)]
 Vsid = Annotated[int, Strict()]
 Vlan = Annotated[int, Strict(), Ge(0), Le(4094)]
 PrefixLength = Annotated[int, Strict(), Ge(0), Le(128)]

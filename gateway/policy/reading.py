@@ -14,7 +14,7 @@ import yaml
 
 from gateway.policy.faults import Fault, PolicyFaults, pointer_to
 
-_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,10})").fullmatch  # 12 digits are a MAC address
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)").fullmatch
 _CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
 _TOO_DEEP = "is nested too deeply to be a policy"
 
@@ -84,6 +84,8 @@ def read_yaml(data: bytes) -> Any:
         _refuse(f"is not YAML: {error.reason} at byte {error.position}")
     except RecursionError:
         _refuse(_TOO_DEEP)
+    except ValueError as error:  # an integer of thousands of digits
+        _refuse(f"is not a policy: {error}")
     finally:
         loader.dispose()
 

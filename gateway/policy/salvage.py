@@ -42,14 +42,13 @@ def without_errors(document: Any, unreadable: Iterable[Path], unknown: Iterable[
     elements: dict[Path, set[int]] = {}
     incomplete = set()
     for path in unreadable:
-        domain = path[:2] if path[:1] == ("routing_domains",) else ()
+        domain = path[:2] if len(path) > 1 and path[0] == "routing_domains" else ()
         incomplete.add(domain)
-        at = max((at for at, token in enumerate(path) if isinstance(token, int) and at >= len(domain)), default=None)
-        if at is None and len(path) > len(domain):
-            fields.add((path[: len(domain)], path[len(domain)]))
+        container, token = _smallest_part(path, domain)
+        if isinstance(token, int):
+            elements.setdefault(container, set()).add(token)
         else:
-            at = len(path) - 1 if at is None else at
-            elements.setdefault(path[:at], set()).add(int(path[at]))
+            fields.add((container, token))
     lists = {path: _at(document, path) for path in elements}
     for path, name in fields:
         _remove_field(_at(document, path), path, str(name))
@@ -57,6 +56,13 @@ def without_errors(document: Any, unreadable: Iterable[Path], unknown: Iterable[
     for path, indices in kept.items():
         lists[path][:] = [lists[path][at] for at in indices]
     return Rest(document, kept, frozenset(incomplete))
+
+
+def _smallest_part(path: Path, domain: Path) -> tuple[Path, str | int]:
+    """The innermost element of a list of the domain, else the domain's field, else the domain: container and token."""
+    elements = [at for at, token in enumerate(path) if isinstance(token, int) and at >= len(domain)]
+    at = elements[-1] if elements else min(len(domain), len(path) - 1)
+    return path[:at], path[at]
 
 
 def _at(document: Any, path: Path) -> Any:

@@ -1,0 +1,133 @@
+"""The gateway's own configuration: what the example means, and what is said of mistakes."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.configuration import ConfigurationError, GatewayConfiguration, load, split_endpoint
+
+EXAMPLE = """
+name = "gateway1"
+state_dir = "/var/lib/tenant-gateway"
+router_mac = "00-1d-d8-b7-1c-00"
+
+[api]
+listen = "127.0.0.1:8443"
+
+[plugins]
+enabled = ["policy"]
+
+[hosts]
+listen = "192.168.6.2:6640"
+
+[[ports]]
+name = "provider"
+role = "provider"
+interface = "eth1"
+vlan = 0
+addresses = ["192.168.6.2/24", "FD00:192::2/64"]
+
+[[ports]]
+name = "corpnet"
+role = "external"
+interface = "eth2"
+
+[[ports]]
+name = "internet"
+role = "external"
+interface = "eth3"
+addresses = ["198.51.100.1/24"]
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "gateway.toml"
+
+
+def refused(file: Path, text: str) -> str:
+    file.write_text(text)
+    with pytest.raises(ConfigurationError) as raised:
+        load(file)
+    return str(raised.value)
+
+
+def test_the_example_is_read_whole(file: Path) -> None:
+    file.write_text(EXAMPLE)
+    configuration = load(file)
+    assert configuration.name == "gateway1"
+    assert configuration.router_mac == "00-1D-D8-B7-1C-00"
+    assert configuration.provider_addresses() == ("192.168.6.2", "fd00:192::2")
+    assert [port.role for port in configuration.ports] == ["provider", "external", "external"]
+    assert configuration.ports_by_name()["corpnet"].vlan == 0
+
+
+def test_an_empty_file_means_the_defaults(file: Path) -> None:
+    file.write_text("")
+    configuration = load(file)
+    assert configuration == GatewayConfiguration()
+    assert (configuration.datapath.memory_mb, configuration.datapath.dscp) == (64, "uniform")
+    assert configuration.datapath.pin_dir == Path("/sys/fs/bpf/tenant-gateway")
+    assert configuration.api.listen == "127.0.0.1:8443"
+
+
+def test_every_mistake_is_named_with_file_and_field(file: Path) -> None:
+    text = 'nam = "x"\nrouter_mac = "zz"\n[api]\nlisten = "8443"\n[[ports]]\nname = "a"\nrole = "vm"\nvlan = 5000\n'
+    lines = refused(file, text).splitlines()
+    assert [line.removeprefix(f"{file}: ").partition(":")[0] for line in lines] == [
+        "router_mac",
+        "api.listen",
+        "ports[0].role",
+        "ports[0].interface",
+        "ports[0].vlan",
+        "nam",
+    ]
+    assert lines[3].endswith("ports[0].interface: is missing: add it")
+
+
+def test_text_that_is_no_toml_is_named_with_its_line(file: Path) -> None:
+    assert "line 2" in refused(file, 'name = "a"\nport =\n')
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="nowhere.toml: cannot be read: No such file or directory"):
+        load(tmp_path / "nowhere.toml")
+
+
+def port(name: str, interface: str, role: str = "external", vlan: int = 0) -> str:
+    return f'[[ports]]\nname = "{name}"\nrole = "{role}"\ninterface = "{interface}"\nvlan = {vlan}\n'
+
+
+def test_port_names_differ(file: Path) -> None:
+    assert "the name 'a' is given to 2 ports" in refused(file, port("a", "eth1") + port("a", "eth2"))
+
+
+def test_two_ports_of_one_role_do_not_join_the_same_vlan(file: Path) -> None:
+    assert "interface 'eth1', VLAN 7" in refused(file, port("a", "eth1", vlan=7) + port("b", "eth1", vlan=7))
+
+
+def test_one_interface_is_provider_and_external_at_once(file: Path) -> None:
+    file.write_text(port("a", "eth1") + port("b", "eth1", role="provider"))
+    assert len(load(file).ports) == 2
+
+
+def test_a_certificate_comes_with_its_key(file: Path) -> None:
+    assert "api: certificate and private_key belong together" in refused(file, '[api]\ncertificate = "/a.pem"\n')
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("127.0.0.1:8443", ("127.0.0.1", 8443)),
+        ("[::1]:1", ("::1", 1)),
+        ("gateway.example:443", ("gateway.example", 443)),
+    ],
+)
+def test_endpoints_are_split(text: str, endpoint: tuple[str, int]) -> None:
+    assert split_endpoint(text) == endpoint
+
+
+@pytest.mark.parametrize("text", ["8443", ":8443", "::1:8443", "a:b", "a:65536", "a:"])
+def test_what_is_no_endpoint_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not an address and a port"):
+        split_endpoint(text)
