@@ -23,9 +23,11 @@ def find(passage: Passage, origin: Origin, packet: Packet, flow_hash: int) -> Re
     if destination in domain.local:
         raise _local(passage, origin, packet)
     record = domain.records.get(destination)
-    if record is not None:
+    if record is not None and record.provider_address not in passage.surroundings.provider_addresses:
         passage.note("route", record.entry, f"{destination} has a record in VSID {record.vsid}.")
         return record
+    if record is not None:
+        passage.note("route", record.entry, f"{destination} has a record that leads here: the routes decide.")
     routes = best_routes(domain, destination)
     if not routes:
         passage.note("route", domain.entry, f"No prefix of {domain.source.name} holds {destination}.")
