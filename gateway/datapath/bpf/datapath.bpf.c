@@ -1,0 +1,390 @@
+/*
+ * The packet path, for XDP: port, decapsulate, admit, look up, access lists, leave. Decisions come first and change nothing;
+ * then the packet is changed at once. Answers of the gateway's own are programs of their own, reached by tail calls.
+ */
+#include "answer.h"
+#include "flow_admission.h"
+#include "neighbour_answer.h"
+#include "rewrite.h"
+#include "route.h"
+
+enum stage {
+	STAGE_ANSWER = 0,
+	STAGE_NEIGHBOUR = 1,
+	STAGE_RESOLVE = 2,
+	STAGES = 3,
+};
+
+int gateway_answer(struct xdp_md *ctx);
+int gateway_neighbour(struct xdp_md *ctx);
+int gateway_resolve(struct xdp_md *ctx);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, STAGES);
+	__uint(key_size, sizeof(__u32));
+	__array(values, int(void *));
+} stages SEC(".maps") = {
+	.values = {
+		[STAGE_ANSWER] = (void *)&gateway_answer,
+		[STAGE_NEIGHBOUR] = (void *)&gateway_neighbour,
+		[STAGE_RESOLVE] = (void *)&gateway_resolve,
+	},
+};
+
+static __always_inline int done(struct xdp_md *ctx, const struct packet *p, int verdict)
+{
+	finish(ctx, p, verdict, 0);
+	return verdict == VERDICT_PASSED ? XDP_PASS : XDP_DROP;
+}
+
+static __always_inline MUST_CHECK int parse_packet(struct xdp_md *ctx, struct packet *p)
+{
+	return p->type == bpf_htons(ETH_P_IPV6) ? parse_ipv6(ctx, p) : parse_ipv4(ctx, p);
+}
+
+/* Which port, and what is behind Ethernet. NULL: none of ours. */
+static __always_inline struct cell *find_port(struct xdp_md *ctx, struct packet *p, const struct directory *directory)
+{
+	void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+	struct ethhdr *ethernet = data;
+	__u32 vlan = 0;
+
+	if ((void *)(ethernet + 1) > data_end)
+		return NULL;
+	p->type = ethernet->h_proto;
+	p->network = sizeof(*ethernet);
+	if (p->type == bpf_htons(ETH_P_8021Q)) {
+		__u16 *tag = (void *)(ethernet + 1);
+
+		if ((void *)(tag + 2) > data_end)
+			return NULL;
+		vlan = bpf_ntohs(tag[0]) & 0xfff;
+		p->type = tag[1];
+		p->network += 4;
+		if (p->type == bpf_htons(ETH_P_8021Q))
+			return NULL;
+	}
+	if (p->type == bpf_htons(ETH_P_8021AD))
+		return NULL;
+	return find_cell(p->directory, &directory->ports, ctx->ingress_ifindex << 12 | vlan);
+}
+
+/* A frame on an external port. VERDICT_CONSUMED: the neighbours' program takes over. */
+static __always_inline MUST_CHECK int receive_external(struct xdp_md *ctx, struct packet *p, const struct cell *cell)
+{
+	void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+	struct ethhdr *ethernet = data;
+	__u32 number = p->port;
+	struct port *port = bpf_map_lookup_elem(&ports, &number);
+
+	if (!port || !enter_domain(p, cell->target) || (void *)(ethernet + 1) > data_end)
+		return VERDICT_PASSED;
+	p->origin = FROM_EXTERNAL;
+	p->ethernet = 0;
+	p->end = data_end - data;
+	if (p->type == bpf_htons(ETH_P_ARP))
+		return VERDICT_CONSUMED;
+	if (p->type == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = data + (p->network & 0x1f);
+		__u8 *icmp = (void *)(ip + 1);
+
+		if ((void *)(icmp + ND_LENGTH) <= data_end && ip->nexthdr == IPPROTO_ICMPV6 && ip->hop_limit == 255 &&
+		    (icmp[0] == ND_SOLICITATION || icmp[0] == ND_ADVERTISEMENT))
+			return VERDICT_CONSUMED;
+	}
+	if (mac_of(ethernet->h_dest) != mac_of(port->mac))
+		return VERDICT_PASSED;
+	if (p->type != bpf_htons(ETH_P_IP) && p->type != bpf_htons(ETH_P_IPV6))
+		return VERDICT_PASSED;
+	p->end = bpf_xdp_get_buff_len(ctx);
+	return VERDICT_NONE;
+}
+
+/* From the wire to a parsed packet of a routing domain. */
+static __always_inline MUST_CHECK int receive(struct xdp_md *ctx, struct packet *p, const struct directory *directory)
+{
+	struct cell *cell = find_port(ctx, p, directory);
+	int verdict = VERDICT_PASSED;
+	bool ours = false;
+
+	if (!cell)
+		return VERDICT_PASSED;
+	p->port = cell->index;
+	if (cell->mac[0] & PORT_PROVIDER) {
+		if (p->type == bpf_htons(ETH_P_IP))
+			verdict = receive_outer4(ctx, p, directory, &ours);
+		else if (p->type == bpf_htons(ETH_P_IPV6))
+			verdict = receive_outer6(ctx, p, directory, &ours);
+		if (!verdict) {
+			p->origin = FROM_OVERLAY;
+			verdict = receive_inner(ctx, p, directory);
+			if (verdict)
+				return verdict;
+			verdict = parse_packet(ctx, p);
+			return verdict ? verdict : combine_congestion(p);
+		}
+		if (verdict != VERDICT_PASSED)
+			return verdict;
+		if (ours) {
+			p->end = bpf_xdp_get_buff_len(ctx);
+			return receive_rewritten(ctx, p);
+		}
+	}
+	if (!(cell->mac[0] & PORT_EXTERNAL))
+		return VERDICT_PASSED;
+	verdict = receive_external(ctx, p, cell);
+	return verdict ? verdict : parse_packet(ctx, p);
+}
+
+/* Back to where it came from? */
+static __always_inline MUST_CHECK int check_hairpin(struct xdp_md *ctx, const struct packet *p, const struct table *table)
+{
+	if (p->hop_kind == NEXT_HOP_EXTERNAL)
+		return p->origin == FROM_EXTERNAL && p->target == p->port ? DROP_HAIRPIN : VERDICT_NONE;
+	if (p->origin == FROM_EXTERNAL)
+		return VERDICT_NONE;
+	struct subnet *subnet = arena_line(p->block + table->subnets + p->subnet);
+	struct ethhdr *ethernet = (void *)(long)ctx->data + (p->ethernet & 0x7f);
+
+	if (!subnet || (void *)(ethernet + 1) > (void *)(long)ctx->data_end)
+		return DROP_INTERNAL;
+	return subnet->vsid == p->vsid && p->mac == mac_of(ethernet->h_source) ? DROP_HAIRPIN : VERDICT_NONE;
+}
+
+/* From a parsed packet to where it goes. */
+static __always_inline MUST_CHECK int decide(struct xdp_md *ctx, struct packet *p)
+{
+	int verdict = find_route(p);
+
+	if (verdict)
+		return verdict;
+	verdict = admit_to_forwarding(p);
+	if (verdict || p->local)
+		return verdict;
+	struct table *table = arena_line(p->block);
+
+	if (!table)
+		return DROP_INTERNAL;
+	verdict = check_hairpin(ctx, p, table);
+	if (verdict)
+		return verdict;
+	return table->flags & TABLE_LISTS ? admit_flow(ctx, p) : VERDICT_NONE;
+}
+
+static __always_inline int leave_external(struct xdp_md *ctx, struct packet *p, struct port **out)
+{
+	__u32 number = p->target;
+	struct port *port = bpf_map_lookup_elem(&ports, &number);
+
+	if (!port)
+		return DROP_INTERNAL;
+	*out = port;
+	p->out = number;
+	p->limit = port->mtu;
+	int verdict = check_length(p);
+
+	if (verdict)
+		return verdict;
+	__u64 mac = find_neighbour(port, p->gateway, is_six(p));
+
+	if (!mac)
+		return DROP_RESOLVING;
+	verdict = prepare(ctx, p);
+	return verdict ? verdict : leave_plain(ctx, p, port, mac);
+}
+
+static __always_inline MUST_CHECK int leave_rewritten(struct xdp_md *ctx, struct packet *p, const struct endpoint *endpoint, const struct port *out)
+{
+	struct table *table = arena_line(p->block);
+	__u32 source = 0;
+
+	if (!table)
+		return DROP_INTERNAL;
+	if (is_six(p)) {
+		struct cell6 *cell = find_cell6(p->block, &table->exact6, p->source);
+
+		source = cell ? cell->target : TARGET_LOCAL;
+	} else {
+		struct cell *cell = find_cell(p->block, &table->exact4, p->source[V4]);
+
+		source = cell ? cell->target : TARGET_LOCAL;
+	}
+	struct endpoint *own = bpf_map_lookup_elem(&endpoints, &source);
+
+	if (!own || own->encapsulation != ENCAPSULATION_REWRITE)
+		return DROP_REWRITE_NO_SOURCE;
+	if (!endpoint->port)
+		return DROP_UNDERLAY_UNRESOLVED;
+	int verdict = prepare(ctx, p);
+
+	if (!verdict)
+		verdict = rewrite_addresses(ctx, p, own->destination, endpoint->destination);
+	return verdict ? verdict : leave_plain(ctx, p, out, mac_of(endpoint->mac));
+}
+
+static __always_inline int leave_overlay(struct xdp_md *ctx, struct packet *p, const struct directory *directory, struct port **out)
+{
+	__u32 number = p->target;
+	struct endpoint *endpoint = bpf_map_lookup_elem(&endpoints, &number);
+	struct table *table = arena_line(p->block);
+
+	if (!endpoint || !table)
+		return DROP_INTERNAL;
+	struct subnet *subnet = arena_line(p->block + table->subnets + p->subnet);
+
+	if (!subnet)
+		return DROP_INTERNAL;
+	p->limit = endpoint->mtu - encapsulation_overhead(endpoint->encapsulation, endpoint->family);
+	int verdict = endpoint->mtu ? check_length(p) : VERDICT_NONE;
+
+	if (verdict)
+		return verdict;
+	number = endpoint->port;
+	struct port *port = bpf_map_lookup_elem(&ports, &number);
+
+	if (!port)
+		return DROP_INTERNAL;
+	*out = port;
+	p->out = number;
+	if (endpoint->encapsulation == ENCAPSULATION_REWRITE)
+		return leave_rewritten(ctx, p, endpoint, port);
+	if (!number)
+		return DROP_UNDERLAY_UNRESOLVED;
+	verdict = prepare(ctx, p);
+	if (verdict)
+		return verdict;
+	__u64 router_mac = mac_of(directory->router_mac);
+	bool uniform = directory->dscp_uniform;
+
+	if (endpoint->family == 6) {
+		if (endpoint->encapsulation == ENCAPSULATION_VXLAN)
+			return leave_encapsulated(ctx, p, endpoint, port, subnet->vsid, router_mac, uniform, true, true);
+		return leave_encapsulated(ctx, p, endpoint, port, subnet->vsid, router_mac, uniform, true, false);
+	}
+	if (endpoint->encapsulation == ENCAPSULATION_VXLAN)
+		return leave_encapsulated(ctx, p, endpoint, port, subnet->vsid, router_mac, uniform, false, true);
+	return leave_encapsulated(ctx, p, endpoint, port, subnet->vsid, router_mac, uniform, false, false);
+}
+
+static __always_inline bool is_echo_request(const struct packet *p)
+{
+	if (p->fragment)
+		return false;
+	return is_six(p) ? p->protocol == IPPROTO_ICMPV6 && p->icmp_type == ICMPV6_ECHO_REQUEST :
+			   p->protocol == IPPROTO_ICMP && p->icmp_type == ICMP_ECHO;
+}
+
+/* A packet for the router itself. */
+static __always_inline int deliver(struct packet *p)
+{
+	if (is_echo_request(p))
+		return VERDICT_ANSWERED;
+	if (p->protocol == IPPROTO_UDP)
+		owe_error(p, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, ICMPV6_DEST_UNREACH, ICMPV6_PORT_UNREACH, 0);
+	return DROP_LOCAL_NOT_SERVED;
+}
+
+SEC("xdp.frags")
+int gateway(struct xdp_md *ctx)
+{
+	struct packet *p = packet_in_hand();
+	struct root *root = the_root();
+	struct port *out = NULL;
+
+	if (!p || !root || !root->directory)
+		return XDP_PASS;
+	if (root->capture)
+		keep_before(ctx);
+	__builtin_memset(p, 0, sizeof(*p));
+	p->directory = *(volatile __u32 *)&root->directory;
+	struct directory *directory = arena_line(p->directory);
+
+	if (!directory)
+		return XDP_PASS;
+	int verdict = receive(ctx, p, directory);
+
+	if (verdict == VERDICT_CONSUMED) {
+		bpf_tail_call(ctx, &stages, STAGE_NEIGHBOUR);
+		return done(ctx, p, DROP_INTERNAL);
+	}
+	if (!verdict)
+		verdict = decide(ctx, p);
+	if (!verdict)
+		verdict = p->local				   ? deliver(p) :
+			  p->hop_kind == NEXT_HOP_EXTERNAL ? leave_external(ctx, p, &out) :
+							     leave_overlay(ctx, p, directory, &out);
+	if (verdict == VERDICT_FORWARDED && out) {
+		finish(ctx, p, verdict, out->interface);
+		return bpf_redirect_map(&devices, p->out, 0);
+	}
+	p->verdict = verdict;
+	if (verdict == DROP_RESOLVING)
+		bpf_tail_call(ctx, &stages, STAGE_RESOLVE);
+	else if (p->error_type || verdict == VERDICT_ANSWERED)
+		bpf_tail_call(ctx, &stages, STAGE_ANSWER);
+	return done(ctx, p, verdict);
+}
+
+/* An echo reply, or the ICMP error that a dropped packet deserves. */
+SEC("xdp.frags")
+int gateway_answer(struct xdp_md *ctx)
+{
+	struct packet *p = packet_in_hand();
+	__u32 egress = 0;
+
+	if (!p)
+		return XDP_DROP;
+	int verdict = p->verdict;
+
+	if (verdict == VERDICT_ANSWERED) {
+		if (p->origin == FROM_REWRITE)
+			verdict = DROP_LOCAL_NOT_SERVED;
+		else if (!may_answer(p->domain))
+			verdict = DROP_ANSWER_LIMITED;
+		else
+			verdict = echo_reply(ctx, p);
+		if (!verdict) {
+			verdict = VERDICT_ANSWERED;
+			egress = ctx->ingress_ifindex;
+		}
+	} else if (deserves_error(p) && may_answer(p->domain) && !icmp_error(ctx, p)) {
+		egress = ctx->ingress_ifindex;
+	}
+	finish(ctx, p, verdict, egress);
+	return egress ? XDP_TX : XDP_DROP;
+}
+
+/* ARP and neighbour discovery. */
+SEC("xdp.frags")
+int gateway_neighbour(struct xdp_md *ctx)
+{
+	struct packet *p = packet_in_hand();
+
+	if (!p)
+		return XDP_DROP;
+	int verdict = p->type == bpf_htons(ETH_P_ARP) ? answer_arp(ctx, p) : answer_nd(ctx, p);
+
+	finish(ctx, p, verdict, verdict == VERDICT_ANSWERED ? ctx->ingress_ifindex : 0);
+	if (verdict == VERDICT_ANSWERED)
+		return XDP_TX;
+	return verdict == VERDICT_PASSED ? XDP_PASS : XDP_DROP;
+}
+
+/* A packet without a neighbour becomes the question for it. */
+SEC("xdp.frags")
+int gateway_resolve(struct xdp_md *ctx)
+{
+	struct packet *p = packet_in_hand();
+
+	if (!p)
+		return XDP_DROP;
+	__u32 number = p->target;
+	struct port *out = bpf_map_lookup_elem(&ports, &number);
+	bool asked = out && !ask_for_neighbour(ctx, p, out);
+
+	finish(ctx, p, p->verdict, asked ? out->interface : 0);
+	return asked ? bpf_redirect_map(&devices, number, 0) : XDP_DROP;
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,179 @@
+/* Stateful access lists: the first packet of a flow is asked about, the others pass by its connection. */
+#pragma once
+
+#include "access_list.h"
+#include "connections.h"
+
+struct lists { /* that hold for one side of a packet; lines, 0: none */
+	__u32 of_subnet, of_address;
+};
+
+static __always_inline __u32 list_of_subnet(__u32 block, const struct table *table, __u32 index)
+{
+	struct subnet *subnet = arena_line(block + table->subnets + index);
+
+	return subnet ? subnet->access_list : 0;
+}
+
+static __always_inline __u32 list_of_address(__u32 block, const struct table_more *more, const __u32 *address, bool six)
+{
+	if (six) {
+		struct cell6 *cell = find_cell6(block, &more->listed6, address);
+
+		return cell ? cell->target : 0;
+	}
+	struct cell *cell = find_cell(block, &more->listed4, address[V4]);
+
+	return cell ? cell->target : 0;
+}
+
+static __always_inline bool both_allow(__u32 block, const struct lists *lists, bool inbound, const struct tuple *tuple)
+{
+	if (lists->of_subnet && !access_list_allows(block, lists->of_subnet, inbound, tuple))
+		return false;
+	return !lists->of_address || access_list_allows(block, lists->of_address, inbound, tuple);
+}
+
+static __always_inline int ask(__u32 block, const struct lists *sender, const struct lists *receiver, const struct tuple *tuple)
+{
+	if (!both_allow(block, sender, false, tuple))
+		return DROP_ACCESS_LIST_OUTBOUND;
+	return both_allow(block, receiver, true, tuple) ? VERDICT_NONE : DROP_ACCESS_LIST_INBOUND;
+}
+
+static __always_inline void tuple_of(struct tuple *tuple, const struct packet *p, bool swapped)
+{
+	copy6(tuple->source, swapped ? p->destination : p->source);
+	copy6(tuple->destination, swapped ? p->source : p->destination);
+	tuple->source_port = swapped ? p->destination_port : p->source_port;
+	tuple->destination_port = swapped ? p->source_port : p->destination_port;
+	tuple->protocol = p->protocol;
+	tuple->six = p->six;
+	tuple->reserved = 0;
+}
+
+/* The flow that an ICMP error speaks of: the quoted packet's header, and eight bytes behind it. */
+static __always_inline bool quoted_flow(struct xdp_md *ctx, const struct packet *p, struct flow *flow)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	void *quote = (void *)(long)ctx->data + (p->transport & 0xff) + 8;
+	__u32 source[4] = {}, destination[4] = {};
+	__u8 *transport, protocol;
+
+	if (is_six(p)) {
+		struct ipv6hdr *ip = quote;
+
+		transport = (void *)(ip + 1);
+		if ((void *)(transport + 8) > data_end)
+			return false;
+		copy6(source, ip->saddr.in6_u.u6_addr32);
+		copy6(destination, ip->daddr.in6_u.u6_addr32);
+		protocol = ip->nexthdr;
+	} else {
+		struct iphdr *ip = quote;
+
+		transport = (void *)(ip + 1);
+		if ((void *)(transport + 8) > data_end || ip->ihl != 5)
+			return false;
+		source[V4] = ip->saddr;
+		destination[V4] = ip->daddr;
+		protocol = ip->protocol;
+	}
+	__u16 *ports = (void *)transport;
+
+	if (has_ports(protocol))
+		flow_of(flow, source, destination, ports[0], ports[1], protocol, is_six(p));
+	else if (protocol == (is_six(p) ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) /* an echo request: its identifier */
+		flow_of(flow, source, destination, ports[2], ports[2], protocol, is_six(p));
+	else
+		flow_of(flow, source, destination, 0, 0, protocol, is_six(p));
+	return true;
+}
+
+static __always_inline void flow_of_packet(struct flow *flow, const struct packet *p)
+{
+	flow_of(flow, p->source, p->destination, p->source_port, p->destination_port, p->protocol, is_six(p));
+}
+
+static __always_inline void flow_of_fragment(struct flow *flow, const struct packet *p)
+{
+	flow_of(flow, p->source, p->destination, p->fragment_id, p->fragment_id, p->protocol, is_six(p));
+	flow->state = CONNECTION_FRAGMENT;
+}
+
+/* What the lists say, in the direction of whoever sent the flow's first packet. */
+static __always_inline int ask_lists(const struct packet *p, const struct table *table, const struct table_more *more, bool from_initiator)
+{
+	struct lists sender = {}, receiver = {};
+	struct tuple tuple;
+
+	if (p->origin != FROM_EXTERNAL) {
+		struct cell *subnet = find_cell(p->block, &more->vsids, p->vsid);
+
+		sender.of_subnet = subnet ? list_of_subnet(p->block, table, subnet->index) : 0;
+		sender.of_address = list_of_address(p->block, more, p->source, is_six(p));
+	}
+	if (p->hop_kind == NEXT_HOP_OVERLAY) {
+		receiver.of_subnet = list_of_subnet(p->block, table, p->subnet);
+		receiver.of_address = list_of_address(p->block, more, p->gateway, is_six(p));
+	}
+	tuple_of(&tuple, p, !from_initiator);
+	return from_initiator ? ask(p->block, &sender, &receiver, &tuple) : ask(p->block, &receiver, &sender, &tuple);
+}
+
+/* A packet of a flow that has an entry. */
+static __always_inline int admit_known_flow(const struct packet *p, const struct table *table, const struct table_more *more,
+					    const struct flow *flow, int way)
+{
+	__u32 number = p->domain, meta = meta_of(flow->word);
+	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
+	bool from_initiator = !(meta >> CONNECTION_STATE_SHIFT & CONNECTION_INITIATOR_HIGH) == !flow->sender_high;
+	struct entry entry;
+
+	if (!domain || !entry_at(&entry, domain, flow, family_of(flow), way & (WAYS - 1)))
+		return DROP_INTERNAL;
+	if (meta >> CONNECTION_GENERATION_SHIFT != (more->generation & 0xff)) {
+		int verdict = ask_lists(p, table, more, from_initiator);
+
+		if (verdict) {
+			__sync_val_compare_and_swap(entry.ports_and_meta, flow->word, 0);
+			return verdict;
+		}
+	}
+	touch_connection(&entry, flow->word, from_initiator, p->tcp_flags, more->generation);
+	return VERDICT_NONE;
+}
+
+__noinline int admit_flow(struct xdp_md *ctx, struct packet *p)
+{
+	struct flow flow = {};
+
+	if (!p)
+		return DROP_INTERNAL;
+	struct table *table = arena_line(p->block);
+	struct table_more *more = arena_line(p->block + 1);
+
+	if (!table || !more)
+		return DROP_INTERNAL;
+	if (p->fragment & 2) {
+		flow_of_fragment(&flow, p);
+		return find_connection(p->domain, &flow) < 0 ? DROP_FRAGMENT_UNMATCHED : VERDICT_NONE;
+	}
+	bool error = is_icmp_error(p);
+
+	if (error && quoted_flow(ctx, p, &flow) && find_connection(p->domain, &flow) >= 0)
+		return VERDICT_NONE;
+	flow_of_packet(&flow, p);
+	int way = find_connection(p->domain, &flow);
+	int verdict = way < 0 ? ask_lists(p, table, more, true) : admit_known_flow(p, table, more, &flow, way);
+
+	if (verdict)
+		return verdict;
+	if (way < 0 && !error)
+		add_connection(p->domain, &flow, more->generation & 0xff);
+	if (p->fragment) {
+		flow_of_fragment(&flow, p);
+		add_connection(p->domain, &flow, more->generation & 0xff);
+	}
+	return VERDICT_NONE;
+}

@@ -1,0 +1,297 @@
+/* What is known about the packet in hand, and how it becomes known. Addresses, ports and lengths of headers stay in network order. */
+#pragma once
+
+#include <linux/if_ether.h>
+#include <linux/icmpv6.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+
+#include "arena.h"
+
+/* RFC 792; <linux/icmp.h> would draw in the C library's headers. */
+enum icmp {
+	ICMP_ECHOREPLY = 0,
+	ICMP_DEST_UNREACH = 3,
+	ICMP_SOURCE_QUENCH = 4,
+	ICMP_REDIRECT = 5,
+	ICMP_ECHO = 8,
+	ICMP_TIME_EXCEEDED = 11,
+	ICMP_PARAMETERPROB = 12,
+};
+
+enum icmp_unreachable {
+	ICMP_NET_UNREACH = 0,
+	ICMP_HOST_UNREACH = 1,
+	ICMP_PORT_UNREACH = 3,
+	ICMP_FRAG_NEEDED = 4,
+};
+
+#define MUST_CHECK __attribute__((warn_unused_result))
+#define V4 3 /* an IPv4 address is the last word of four */
+
+enum origin {
+	FROM_EXTERNAL = 0,
+	FROM_OVERLAY = 1,
+	FROM_REWRITE = 2,
+};
+
+struct packet {
+	__u32 port; /* where it came in */
+	__u32 directory;
+	__u32 domain;
+	__u32 block; /* of the domain's table; read once, so that one packet meets one policy */
+	__u32 vsid;
+	__u32 end; /* offset behind what counts: the outer packet's end, or the frame's */
+	__u8 origin;
+	__u8 encapsulation, outer_family, outer_tos;
+	__u16 ethernet; /* offsets of the (inner) headers */
+	__u16 network;
+	__u16 transport;
+	__u16 type; /* Ethernet's */
+
+	__u8 six; /* the (inner) packet is IPv6 */
+	__u8 protocol, tos, ttl;
+	__u16 length;		 /* IP header and payload */
+	__u16 fragment;		 /* 1: a fragment, 2: not the first one */
+	__u16 source_port, destination_port;
+	__u8 icmp_type, tcp_flags;
+	__u16 fragment_id;
+	__u32 source[4], destination[4];
+
+	/* where it goes */
+	__u8 hop_kind, local;
+	__u16 subnet;
+	__u32 target;
+	__u32 out; /* port */
+	__u32 gateway[4]; /* the neighbour, or the record's CA */
+	__u32 asking[4]; /* who asks for the neighbour */
+	__u64 mac; /* the record's, in its low six bytes */
+	__u16 limit; /* longest IP packet that may leave there */
+	/* an ICMP error is owed; type 0: none. (Echo replies have no need of it.) */
+	__u8 error_type, error_code;
+	__u8 verdict; /* where another program finishes the packet */
+	__u32 error_data;
+};
+
+static __always_inline __u64 mac_of(const void *address)
+{
+	return (__u64)*(const __u32 *)address | (__u64) * (const __u16 *)(address + 4) << 32;
+}
+
+static __always_inline void put_mac(void *at, __u64 mac)
+{
+	*(__u32 *)at = mac;
+	*(__u16 *)(at + 4) = mac >> 32;
+}
+
+static __always_inline void copy6(__u32 *to, const __u32 *from)
+{
+	to[0] = from[0];
+	to[1] = from[1];
+	to[2] = from[2];
+	to[3] = from[3];
+}
+
+static __always_inline bool is_six(const struct packet *p)
+{
+	return p->six;
+}
+
+static __always_inline void owe_error(struct packet *p, __u8 type4, __u8 code4, __u8 type6, __u8 code6, __u32 data)
+{
+	p->error_type = is_six(p) ? type6 : type4;
+	p->error_code = is_six(p) ? code6 : code4;
+	p->error_data = data;
+}
+
+/* RFC 6040, section 4.2: the outer header's congestion mark joins the inner one's. */
+static __always_inline MUST_CHECK int combine_congestion(struct packet *p)
+{
+	__u8 outer = p->outer_tos & 3, inner = p->tos & 3;
+
+	if (outer < 3 && !(outer == 1 && inner == 2))
+		return VERDICT_NONE;
+	if (!inner)
+		return DROP_ECN_NOT_CAPABLE;
+	p->tos |= outer;
+	if (outer == 1)
+		p->tos &= ~2;
+	return VERDICT_NONE;
+}
+
+static __always_inline bool has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
+}
+
+static __always_inline bool is_icmp_error(const struct packet *p)
+{
+	__u8 type = p->icmp_type;
+
+	if (p->fragment & 2)
+		return false;
+	if (is_six(p))
+		return p->protocol == IPPROTO_ICMPV6 && type >= 1 && type <= 4;
+	return p->protocol == IPPROTO_ICMP && (type == ICMP_DEST_UNREACH || type == ICMP_SOURCE_QUENCH || type == ICMP_REDIRECT ||
+					       type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETERPROB);
+}
+
+static __always_inline MUST_CHECK int parse_transport(struct xdp_md *ctx, struct packet *p, __u32 header)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	__u8 protocol = p->protocol;
+
+	p->transport = p->network + header;
+	if (p->fragment & 2)
+		return VERDICT_NONE;
+	if (!has_ports(protocol) && protocol != IPPROTO_ICMP && protocol != IPPROTO_ICMPV6)
+		return VERDICT_NONE;
+	__u8 *start = (void *)(long)ctx->data + (p->transport & 0xff);
+
+	if (p->length < header + 8 || (void *)start + 8 > data_end)
+		return DROP_MALFORMED;
+	if (has_ports(protocol)) {
+		p->source_port = *(__u16 *)start;
+		p->destination_port = *(__u16 *)(start + 2);
+		if (protocol == IPPROTO_TCP && p->length >= header + 14 && (void *)start + 14 <= data_end)
+			p->tcp_flags = start[13];
+		return VERDICT_NONE;
+	}
+	p->icmp_type = start[0];
+	__u8 request = is_six(p) ? ICMPV6_ECHO_REQUEST : ICMP_ECHO, reply = is_six(p) ? ICMPV6_ECHO_REPLY : ICMP_ECHOREPLY;
+
+	if (protocol == (is_six(p) ? IPPROTO_ICMPV6 : IPPROTO_ICMP) && (start[0] == request || start[0] == reply))
+		p->source_port = p->destination_port = *(__u16 *)(start + 4);
+	return VERDICT_NONE;
+}
+
+static __always_inline MUST_CHECK int parse_ipv4(struct xdp_md *ctx, struct packet *p)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	struct iphdr *ip = (void *)(long)ctx->data + (p->network & 0xff);
+
+	if ((void *)(ip + 1) > data_end || p->network + sizeof(*ip) > p->end)
+		return DROP_MALFORMED;
+	p->six = 0;
+	p->tos = ip->tos;
+	p->ttl = ip->ttl;
+	p->protocol = ip->protocol;
+	p->length = bpf_ntohs(ip->tot_len);
+	p->source[V4] = ip->saddr;
+	p->destination[V4] = ip->daddr;
+	if (ip->version != 4 || ip->ihl < 5)
+		return DROP_MALFORMED;
+	if (ip->ihl > 5)
+		return DROP_IP_OPTIONS;
+	if (p->length < sizeof(*ip) || p->network + p->length > p->end)
+		return DROP_MALFORMED;
+	__u8 source = ip->saddr & 0xff, destination = ip->daddr & 0xff;
+
+	if (source == 0 || source == 127 || source >= 224)
+		return DROP_MARTIAN_SOURCE;
+	if (destination == 0 || destination == 127)
+		return DROP_MARTIAN_DESTINATION;
+	if (destination >= 224)
+		return DROP_BROADCAST;
+	if (ip->frag_off & bpf_htons(0x3fff)) {
+		p->fragment = ip->frag_off & bpf_htons(0x1fff) ? 3 : 1;
+		p->fragment_id = ip->id;
+	}
+	return parse_transport(ctx, p, sizeof(*ip));
+}
+
+static __always_inline bool is_extension(__u8 protocol)
+{
+	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING || protocol == IPPROTO_DSTOPTS;
+}
+
+static __always_inline MUST_CHECK int check_addresses6(const __u32 *source, const __u32 *destination)
+{
+	const __u32 one = bpf_htonl(1);
+
+	if ((source[0] & 0xff) == 0xff || !(source[0] | source[1] | source[2] | (source[3] & ~one)))
+		return DROP_MARTIAN_SOURCE;
+	if ((destination[0] & 0xff) == 0xff)
+		return DROP_BROADCAST;
+	if (!(destination[0] | destination[1] | destination[2] | (destination[3] & ~one)))
+		return DROP_MARTIAN_DESTINATION;
+	if ((source[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000) ||
+	    (destination[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000))
+		return DROP_LINK_LOCAL;
+	return VERDICT_NONE;
+}
+
+struct fragment_header { /* RFC 8200, section 4.5 */
+	__u8 next, reserved;
+	__u16 offset;
+	__u16 id[2];
+};
+
+static __always_inline MUST_CHECK int parse_ipv6(struct xdp_md *ctx, struct packet *p)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	struct ipv6hdr *ip = (void *)(long)ctx->data + (p->network & 0xff);
+	__u32 header = sizeof(*ip);
+
+	if ((void *)(ip + 1) > data_end || p->network + sizeof(*ip) > p->end)
+		return DROP_MALFORMED;
+	p->six = 1;
+	p->tos = bpf_ntohs(*(__u16 *)ip) >> 4;
+	p->ttl = ip->hop_limit;
+	p->protocol = ip->nexthdr;
+	copy6(p->source, ip->saddr.in6_u.u6_addr32);
+	copy6(p->destination, ip->daddr.in6_u.u6_addr32);
+	__u32 length = sizeof(*ip) + bpf_ntohs(ip->payload_len);
+
+	if (ip->version != 6 || p->network + length > p->end)
+		return DROP_MALFORMED;
+	p->length = length;
+	int verdict = check_addresses6(p->source, p->destination);
+
+	if (verdict)
+		return verdict;
+	if (is_extension(p->protocol))
+		return DROP_EXTENSION_HEADERS;
+	if (p->protocol == IPPROTO_FRAGMENT) {
+		struct fragment_header *fragment = (void *)(ip + 1);
+
+		if ((void *)(fragment + 1) > data_end || length < sizeof(*ip) + sizeof(*fragment))
+			return DROP_MALFORMED;
+		p->protocol = fragment->next;
+		p->fragment = fragment->offset & bpf_htons(0xfff8) ? 3 : 1;
+		p->fragment_id = fragment->id[0] ^ fragment->id[1];
+		header += sizeof(*fragment);
+		if (is_extension(p->protocol) || p->protocol == IPPROTO_FRAGMENT)
+			return DROP_EXTENSION_HEADERS;
+	}
+	return parse_transport(ctx, p, header);
+}
+
+/* Entropy for tunnels, and the choice among equal routes. The reference model has the same function. */
+static __always_inline __u32 flow_hash(const struct packet *p)
+{
+	__u32 h;
+
+	if (is_six(p)) {
+		h = 0;
+		for (int i = 0; i < 4; i++)
+			h ^= rotate_left(bpf_ntohl(p->source[i]), i * 5) ^ rotate_left(bpf_ntohl(p->destination[i]), (16 + i * 5) & 31);
+	} else {
+		h = bpf_ntohl(p->source[V4]) ^ rotate_left(bpf_ntohl(p->destination[V4]), 16);
+	}
+	__u32 ports = p->fragment ? 0 : (__u32)bpf_ntohs(p->source_port) << 16 | bpf_ntohs(p->destination_port);
+
+	h *= 0x9E3779B1;
+	h ^= ports * 0x85EBCA6B;
+	h ^= p->protocol * 0xC2B2AE35;
+	h ^= h >> 15;
+	h *= 0x2C1B3C6D;
+	h ^= h >> 12;
+	h *= 0x297A2D39;
+	h ^= h >> 15;
+	return h;
+}

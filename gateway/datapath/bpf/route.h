@@ -1,0 +1,90 @@
+/* Where a packet of a routing domain goes: the exact record, then the longest prefix. */
+#pragma once
+
+#include "packet.h"
+
+static __always_inline int take_exact(struct packet *p, __u32 target, __u16 subnet, const __u8 *mac)
+{
+	p->subnet = subnet;
+	if (target == TARGET_LOCAL) {
+		p->local = 1;
+		return VERDICT_NONE;
+	}
+	p->hop_kind = NEXT_HOP_OVERLAY;
+	p->target = target;
+	p->mac = mac_of(mac);
+	copy6(p->gateway, p->destination);
+	return VERDICT_NONE;
+}
+
+static __always_inline int unreachable(struct packet *p, __u8 reason)
+{
+	if (reason == DROP_NO_RECORD)
+		owe_error(p, ICMP_DEST_UNREACH, ICMP_HOST_UNREACH, ICMPV6_DEST_UNREACH, ICMPV6_ADDR_UNREACH, 0);
+	else
+		owe_error(p, ICMP_DEST_UNREACH, ICMP_NET_UNREACH, ICMPV6_DEST_UNREACH, ICMPV6_NOROUTE, 0);
+	return reason;
+}
+
+static __always_inline MUST_CHECK int find_route(struct packet *p)
+{
+	struct table *table = arena_line(p->block);
+	__u32 leaf;
+
+	if (!table)
+		return DROP_INTERNAL;
+	if (is_six(p)) {
+		leaf = trie_find6(p->block, table->routes6, p->destination);
+		if (leaf & LEAF_EXACT) {
+			struct cell6 *cell = find_cell6(p->block, &table->exact6, p->destination);
+
+			if (cell)
+				return take_exact(p, cell->target, cell->index, cell->mac);
+		}
+	} else {
+		leaf = trie_find(p->block, table->routes4, bpf_ntohl(p->destination[V4]), 4);
+		if (leaf & LEAF_EXACT) {
+			struct cell *cell = find_cell(p->block, &table->exact4, p->destination[V4]);
+
+			if (cell)
+				return take_exact(p, cell->target, cell->index, cell->mac);
+		}
+	}
+	__u32 line = leaf & LEAF_LINE_MASK;
+
+	if (!line)
+		return unreachable(p, DROP_NO_ROUTE);
+	__u32 others = leaf >> LEAF_COUNT_SHIFT & LEAF_COUNT_MASK;
+
+	if (others)
+		line += (flow_hash(p) >> 16) % (others + 1);
+	struct next_hop *hop = arena_line(p->block + line);
+
+	if (!hop)
+		return DROP_INTERNAL;
+	if (hop->kind == NEXT_HOP_UNREACHABLE)
+		return unreachable(p, hop->reason);
+	p->hop_kind = hop->kind;
+	p->target = hop->target;
+	p->subnet = hop->subnet;
+	p->mac = mac_of(hop->mac);
+	copy6(p->gateway, hop->gateway);
+	if (hop->kind == NEXT_HOP_EXTERNAL) {
+		copy6(p->asking, hop->source);
+		if (zero6(hop->gateway))
+			copy6(p->gateway, p->destination);
+	}
+	return VERDICT_NONE;
+}
+
+/* After the lookup, what a router does before anything else with it (RFC 1812, 5.2.4 and 5.3.1). */
+static __always_inline MUST_CHECK int admit_to_forwarding(struct packet *p)
+{
+	if (p->local)
+		return VERDICT_NONE;
+	if (p->ttl <= 1) {
+		owe_error(p, ICMP_TIME_EXCEEDED, 0, ICMPV6_TIME_EXCEED, 0, 0);
+		return DROP_TTL_EXCEEDED;
+	}
+	return VERDICT_NONE;
+}

@@ -1,0 +1,183 @@
+/* From the wire to a packet of one routing domain: ports, NVGRE (RFC 7637), VXLAN (RFC 7348), admission. */
+#pragma once
+
+#include "packet.h"
+
+#define VXLAN_PORT 4789
+#define VXLAN_HAS_VNI 0x08
+#define NVGRE_FLAGS 0x2000 /* K alone */
+#define GRE_HEADER 8
+#define VXLAN_HEADER 16 /* with UDP's */
+
+/* What follows the outer IP header at `offset`. */
+static __always_inline MUST_CHECK int parse_tunnel(struct xdp_md *ctx, struct packet *p, __u32 offset, __u8 protocol, __u32 outer_end)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	void *start = (void *)(long)ctx->data + (offset & 0x7f);
+	__u32 frame = ctx->data_end - ctx->data;
+	__u32 header;
+
+	if (protocol == IPPROTO_GRE) {
+		__u32 *gre = start;
+
+		if (start + GRE_HEADER > data_end || offset + GRE_HEADER > outer_end)
+			return DROP_MALFORMED;
+		if (gre[0] != bpf_htonl(NVGRE_FLAGS << 16 | ETH_P_TEB))
+			return VERDICT_PASSED;
+		p->vsid = bpf_ntohl(gre[1]) >> 8;
+		p->encapsulation = ENCAPSULATION_NVGRE;
+		header = GRE_HEADER;
+	} else {
+		struct udphdr *udp = start;
+
+		if (start + sizeof(*udp) > data_end || offset + sizeof(*udp) > outer_end || udp->dest != bpf_htons(VXLAN_PORT))
+			return VERDICT_PASSED;
+		if (start + VXLAN_HEADER > data_end || offset + VXLAN_HEADER > outer_end || !(*(__u8 *)(start + 8) & VXLAN_HAS_VNI))
+			return DROP_MALFORMED;
+		p->vsid = bpf_ntohl(*(__u32 *)(start + 12)) >> 8;
+		p->encapsulation = ENCAPSULATION_VXLAN;
+		header = VXLAN_HEADER;
+	}
+	if (outer_end > frame && outer_end > bpf_xdp_get_buff_len(ctx))
+		return DROP_MALFORMED;
+	if (offset + header + sizeof(struct ethhdr) > outer_end)
+		return DROP_MALFORMED;
+	p->end = outer_end;
+	p->ethernet = offset + header;
+	p->network = offset + header + sizeof(struct ethhdr);
+	return VERDICT_NONE;
+}
+
+static __always_inline MUST_CHECK struct domain *enter_domain(struct packet *p, __u32 number)
+{
+	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
+
+	if (!domain)
+		return NULL;
+	p->block = *(volatile __u32 *)&domain->table;
+	if (!p->block)
+		return NULL;
+	p->domain = number;
+	return domain;
+}
+
+static __always_inline MUST_CHECK int enter_vsid(struct packet *p, const struct directory *directory)
+{
+	struct cell *cell = find_cell(p->directory, &directory->vsids, p->vsid);
+
+	if (!cell || !enter_domain(p, cell->target))
+		return DROP_UNKNOWN_VSID;
+	return VERDICT_NONE;
+}
+
+/* An outer IPv4 packet. VERDICT_PASSED: no tunnel that ends here. */
+static __always_inline MUST_CHECK int receive_outer4(struct xdp_md *ctx, struct packet *p, const struct directory *directory, bool *ours)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	__u32 offset = p->network;
+	struct iphdr *ip = (void *)(long)ctx->data + (offset & 0x1f);
+
+	if ((void *)(ip + 1) > data_end || ip->version != 4 || ip->ihl < 5)
+		return VERDICT_PASSED;
+	struct cell *local = find_cell(p->directory, &directory->providers4, ip->daddr);
+
+	if (!local)
+		return VERDICT_PASSED;
+	*ours = true;
+	__u8 protocol = ip->protocol;
+
+	if (protocol != IPPROTO_GRE && protocol != IPPROTO_UDP)
+		return VERDICT_PASSED;
+	if (ip->ihl > 5)
+		return protocol == IPPROTO_GRE ? DROP_OUTER_OPTIONS : VERDICT_PASSED;
+	__u16 *destination_port = (__u16 *)(ip + 1) + 1;
+
+	if (ip->frag_off & bpf_htons(0x3fff)) {
+		if (protocol == IPPROTO_GRE)
+			return DROP_OUTER_FRAGMENT;
+		if (!(ip->frag_off & bpf_htons(0x1fff)) && (void *)(destination_port + 1) <= data_end &&
+		    *destination_port == bpf_htons(VXLAN_PORT))
+			return DROP_OUTER_FRAGMENT;
+		return VERDICT_PASSED;
+	}
+	p->outer_family = 4;
+	p->outer_tos = ip->tos;
+	__u32 source = ip->saddr;
+	int verdict = parse_tunnel(ctx, p, offset + sizeof(*ip), protocol, offset + bpf_ntohs(ip->tot_len));
+
+	if (verdict)
+		return verdict;
+	verdict = enter_vsid(p, directory);
+	if (verdict)
+		return verdict;
+	struct table *table = arena_line(p->block);
+
+	if (!table || !find_cell(p->block, &table->admitted4, source))
+		return DROP_SOURCE_NOT_ADMITTED;
+	return VERDICT_NONE;
+}
+
+static __always_inline MUST_CHECK int receive_outer6(struct xdp_md *ctx, struct packet *p, const struct directory *directory, bool *ours)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	__u32 offset = p->network;
+	struct ipv6hdr *ip = (void *)(long)ctx->data + (offset & 0x1f);
+	__u32 source[4];
+
+	if ((void *)(ip + 1) > data_end || ip->version != 6)
+		return VERDICT_PASSED;
+	copy6(source, ip->daddr.in6_u.u6_addr32);
+	if (!find_cell6(p->directory, &directory->providers6, source))
+		return VERDICT_PASSED;
+	*ours = true;
+	__u8 protocol = ip->nexthdr;
+
+	if (protocol != IPPROTO_GRE && protocol != IPPROTO_UDP)
+		return VERDICT_PASSED;
+	p->outer_family = 6;
+	p->outer_tos = bpf_ntohs(*(__u16 *)ip) >> 4;
+	copy6(source, ip->saddr.in6_u.u6_addr32);
+	int verdict =
+		parse_tunnel(ctx, p, offset + sizeof(*ip), protocol, offset + sizeof(*ip) + bpf_ntohs(ip->payload_len));
+
+	if (verdict)
+		return verdict;
+	verdict = enter_vsid(p, directory);
+	if (verdict)
+		return verdict;
+	struct table *table = arena_line(p->block);
+
+	if (!table || !find_cell6(p->block, &table->admitted6, source))
+		return DROP_SOURCE_NOT_ADMITTED;
+	return VERDICT_NONE;
+}
+
+/* The inner Ethernet header of a packet from a tunnel. VERDICT_CONSUMED: the neighbours' program takes over. */
+static __always_inline MUST_CHECK int receive_inner(struct xdp_md *ctx, struct packet *p, const struct directory *directory)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	struct ethhdr *ethernet = (void *)(long)ctx->data + (p->ethernet & 0x7f);
+
+	if ((void *)(ethernet + 1) > data_end)
+		return DROP_MALFORMED;
+	p->type = ethernet->h_proto;
+	if (p->type == bpf_htons(ETH_P_ARP))
+		return VERDICT_CONSUMED;
+	if (p->type == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = (void *)(ethernet + 1);
+		__u8 *icmp = (void *)(ip + 1);
+
+		if ((void *)(icmp + 24) <= data_end && p->network + sizeof(*ip) + 24 <= p->end && ip->nexthdr == IPPROTO_ICMPV6 &&
+		    ip->hop_limit == 255 && icmp[0] == 135)
+			return VERDICT_CONSUMED;
+	}
+	if (p->type == bpf_htons(ETH_P_8021Q) || p->type == bpf_htons(ETH_P_8021AD))
+		return DROP_INNER_VLAN;
+	if (ethernet->h_dest[0] & 1)
+		return DROP_BROADCAST;
+	if (mac_of(ethernet->h_dest) != mac_of(directory->router_mac))
+		return DROP_NOT_ROUTER_MAC;
+	if (p->type != bpf_htons(ETH_P_IP) && p->type != bpf_htons(ETH_P_IPV6))
+		return DROP_NOT_IP;
+	return VERDICT_NONE;
+}

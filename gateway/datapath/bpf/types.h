@@ -1,0 +1,326 @@
+/* What the programs and their feeder share. Python reads these layouts from the object's BTF; nothing is copied by hand. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <linux/types.h>
+
+/*
+ * Everything that a packet's decision reads lies in the arena: an array of 64-byte lines. A *block* is a contiguous run of
+ * lines, never changed once a packet can reach it: a change is a new block and the switch of the one word that names it.
+ * All line numbers inside a block count from its start.
+ */
+#define LINE_BYTES 64
+#define CELLS_PER_LINE 4
+#define CELLS6_PER_LINE 2
+#define NODE_LINES 16 /* a trie node: 256 words */
+#define PROBE_LIMIT 24 /* the builder guarantees that no cell lies further from its home */
+
+struct line {
+	__u64 words[8];
+};
+
+/* An open-addressing hash table: `size` homes, cells in the order of their homes. */
+struct region {
+	__u32 first; /* line */
+	__u32 size;
+	__u32 salt;
+};
+
+struct cell {
+	__u32 key; /* 0: empty */
+	__u32 target;
+	__u16 index;
+	__u8 mac[6];
+};
+
+struct cell6 {
+	__u32 key[4]; /* network order; all 0: empty */
+	__u32 target;
+	__u16 index;
+	__u8 mac[6];
+	__u32 reserved;
+};
+
+#define TARGET_LOCAL 0xffffffff /* a router address; index names its subnet */
+
+/* A word of a trie node. */
+#define LEAF_CHILD 0x80000000u /* low bits: line of the next node */
+#define LEAF_EXACT 0x40000000u /* an exact entry may cover this address: ask for it first */
+#define LEAF_COUNT_SHIFT 24    /* number of equal next hops, less one */
+#define LEAF_COUNT_MASK 0x3fu
+#define LEAF_LINE_MASK 0x00ffffffu /* line of the first next hop, 0: none */
+
+/* The first block: what is needed before the routing domain is known. */
+struct directory {
+	struct region ports;	  /* interface << 12 | vlan -> port; target: the domain of its l3 connection */
+	struct region vsids;	  /* VSID -> domain */
+	struct region providers4; /* the gateway's own provider addresses; target: not 0 where a rewrite record names it */
+	struct region providers6;
+	__u8 router_mac[6];
+	__u8 dscp_uniform; /* 0: pipe */
+	__u8 padding[9];
+};
+
+struct directory_more { /* its second line */
+	struct region rewrites4; /* PA -> line of a struct rewrite */
+	struct region rewrites6;
+	__u8 padding[40];
+};
+
+#define PORT_PROVIDER 1 /* mac[0] of a cell of `ports` */
+#define PORT_EXTERNAL 2
+
+struct rewrite {
+	__u32 domain;
+	__u32 vsid;
+	__u32 customer[4]; /* IPv4: the last word */
+	__u8 padding[40];
+};
+
+/* The first two lines of a routing domain's block. */
+#define TABLE_LISTS 1 /* access lists apply to some of it */
+
+struct table {
+	struct region exact4;
+	struct region exact6;
+	struct region admitted4;
+	struct region admitted6;
+	__u32 routes4; /* line of the root node */
+	__u32 routes6;
+	__u32 subnets; /* line of the first struct subnet */
+	__u32 flags;
+};
+
+struct table_more {
+	struct region vsids; /* VSID -> index: subnet */
+	struct region links; /* port -> index: subnet that stands for the l3 connection */
+	struct region listed4; /* CA with an access list of its own -> target: line of the struct access_list */
+	struct region listed6;
+	__u32 generation; /* low byte: of the access lists, carried by connections */
+	__u32 padding[3];
+};
+
+/* A virtual subnet; with VSID 0, an l3 connection's side of the router. */
+struct subnet {
+	__u32 vsid;
+	__u32 access_list; /* line, 0: none */
+	__u32 router4;
+	__u32 router6[4];
+	__u8 padding[36];
+};
+
+enum next_hop_kind {
+	NEXT_HOP_UNREACHABLE = 0,
+	NEXT_HOP_OVERLAY = 1,
+	NEXT_HOP_EXTERNAL = 2,
+};
+
+struct next_hop {
+	__u8 kind;
+	__u8 reason;
+	__u16 subnet;
+	__u32 target; /* endpoint or port */
+	__u16 reserved;
+	__u8 mac[6];
+	__u32 gateway[4]; /* IPv4 in the last word. External: the neighbour, all 0: on-link. Overlay: the record's CA */
+	__u32 source[4];  /* the address that asks for the neighbour */
+	__u32 inside;	  /* VSID of the virtual subnet that this more specific route is cut out of, 0: none */
+	__u8 padding[12];
+};
+
+/*
+ * One direction of an access list. Each of the root words leads, by one part of the packet, to a vector with a bit for each rule
+ * that this part satisfies (a root may be a leaf itself). Vectors: a summary (bit i: word i is not zero), then the words.
+ */
+struct classifier {
+	__u32 source4, source6;
+	__u32 destination4, destination6;
+	__u32 source_ports, destination_ports;
+	__u32 protocols;
+	__u32 actions; /* line of a vector: bit set: allow. 0: there are no rules */
+};
+
+/* Lines within a list count from the list's own first line. */
+struct access_list {
+	struct classifier inbound, outbound; /* actions' top bit: what happens where no rule matches */
+};
+
+#define ACTIONS_DEFAULT_ALLOW 0x80000000u
+#define VECTOR_WORDS_MAX 64 /* 4,096 rules a direction */
+
+enum encapsulation {
+	ENCAPSULATION_NONE = 0,
+	ENCAPSULATION_NVGRE = 1,
+	ENCAPSULATION_VXLAN = 2,
+	ENCAPSULATION_REWRITE = 3,
+};
+
+/* A provider address and how to get there. */
+struct endpoint {
+	__u8 mac[6]; /* of the next hop on the provider network */
+	__u16 port;  /* 0: not resolved. One 8-byte store changes both */
+	__u8 encapsulation;
+	__u8 family;
+	__u16 mtu;	/* outer IP packet */
+	__u32 checksum; /* IPv4: sum of the header's constant halves, not folded */
+	__u32 source[4];
+	__u32 destination[4];
+	__u8 padding[16];
+};
+
+/* An interface, or a VLAN of it. */
+struct port {
+	__u32 interface;
+	__u16 vlan;
+	__u16 mtu;
+	__u8 mac[6];
+	__u16 reserved;
+	__u32 neighbours4; /* first line in the neighbours map */
+	__u32 neighbours4_lines;
+	__u32 neighbours6;
+	__u32 neighbours6_lines;
+	__u8 padding[32];
+};
+
+struct domain {
+	__u32 table; /* line of its block, 0: withdrawn */
+	__u32 lines; /* of the block; for whoever adopts it */
+	__u32 connections4; /* first line in the connections map */
+	__u32 connections4_lines;
+	__u32 connections6;
+	__u32 connections6_lines;
+	__u8 id[16]; /* RDID */
+	__u8 padding[24];
+};
+
+struct root {
+	__u32 directory; /* line of the directory's block, 0: nothing is programmed, all goes to Linux */
+	__u32 directory_lines;
+	__u32 capture;	 /* bits of enum capture_what */
+	__u32 capture_port;
+	__u32 capture_domain;
+	__u32 capture_reason; /* verdict number */
+	__u32 capture_sample; /* one of so many packets */
+	__u8 padding[36];
+};
+
+enum capture_what {
+	CAPTURE_ON = 1,
+	CAPTURE_PORT = 2,
+	CAPTURE_DOMAIN = 4,
+	CAPTURE_DROPS = 8,
+	CAPTURE_REASON = 16,
+};
+
+#define CAPTURE_BYTES 256
+
+struct capture_record {
+	__u64 time; /* ns since boot */
+	__u32 ingress, egress; /* interface index */
+	__u32 domain;
+	__u32 length; /* bytes of the frame on the wire */
+	__u16 captured;
+	__u8 verdict;
+	__u8 after; /* 0: as it came, 1: as it left */
+	__u32 reserved;
+	__u8 frame[CAPTURE_BYTES];
+};
+
+/* Four to a line; the line is chosen by addresses and ports, so that both directions meet in one entry. */
+struct connection {
+	__u32 low, high; /* addresses, the smaller one first */
+	__u16 low_port, high_port;
+	__u32 meta;
+};
+
+struct connection6 {
+	__u32 low[4], high[4];
+	__u16 low_port, high_port;
+	__u32 meta;
+	__u8 padding[24];
+};
+
+/* meta: protocol 8 | state 5 | seen 11 | generation of the access lists that allowed it 8 (0: empty entry) */
+#define CONNECTION_STATE_SHIFT 8
+#define CONNECTION_SEEN_SHIFT 13
+#define CONNECTION_SEEN_MASK 0x7ff
+#define CONNECTION_GENERATION_SHIFT 24
+#define CONNECTION_TICK_SHIFT 33 /* seen counts 2^33 ns, 8.6 s */
+
+enum connection_state {
+	CONNECTION_INITIATOR_HIGH = 1, /* the higher address (or port) sent the first packet */
+	CONNECTION_ANSWERED = 2,
+	CONNECTION_CLOSING = 4,
+	CONNECTION_FRAGMENT = 8, /* ports hold the IP id */
+};
+
+struct neighbour {
+	__u32 address; /* 0: empty */
+	__u32 seen;    /* seconds */
+	__u8 mac[6];
+	__u16 reserved;
+};
+
+struct neighbour6 {
+	__u32 address[4];
+	__u32 seen;
+	__u8 mac[6];
+	__u16 reserved;
+	__u32 padding;
+};
+
+enum direction {
+	OVERLAY_TO_EXTERNAL = 0,
+	EXTERNAL_TO_OVERLAY = 1,
+	OVERLAY_TO_OVERLAY = 2,
+	ANSWERED_HERE = 3,
+	DIRECTIONS = 4,
+};
+
+struct traffic {
+	__u64 packets[DIRECTIONS];
+	__u64 bytes[DIRECTIONS]; /* of the (inner) IP packet */
+};
+
+/* What became of a packet. The numbers are stable: they stand in metrics, captures and other people's dashboards. */
+enum verdict {
+	VERDICT_NONE = 0, /* not decided yet */
+	DROP_MALFORMED = 1,
+	DROP_OUTER_FRAGMENT = 2,
+	DROP_OUTER_OPTIONS = 3,
+	DROP_UNKNOWN_VSID = 4,
+	DROP_SOURCE_NOT_ADMITTED = 5,
+	DROP_INNER_VLAN = 6,
+	DROP_BROADCAST = 7,
+	DROP_NOT_ROUTER_MAC = 8,
+	DROP_NOT_IP = 9,
+	DROP_IP_OPTIONS = 10,
+	DROP_EXTENSION_HEADERS = 11,
+	DROP_MARTIAN_SOURCE = 12,
+	DROP_MARTIAN_DESTINATION = 13,
+	DROP_LINK_LOCAL = 14,
+	DROP_ECN_NOT_CAPABLE = 15,
+	DROP_NEIGHBOR_UNANSWERED = 16,
+	DROP_LOCAL_NOT_SERVED = 17,
+	DROP_NO_ROUTE = 18,
+	DROP_NO_RECORD = 19,
+	DROP_TTL_EXCEEDED = 20,
+	DROP_HAIRPIN = 21,
+	DROP_ACCESS_LIST_OUTBOUND = 22,
+	DROP_ACCESS_LIST_INBOUND = 23,
+	DROP_FRAGMENT_UNMATCHED = 24,
+	DROP_TOO_BIG = 25,
+	DROP_REWRITE_NO_SOURCE = 26,
+	DROP_UNDERLAY_UNRESOLVED = 27,
+	DROP_RESOLVING = 28,
+	DROP_ANSWER_LIMITED = 29,
+	DROP_NO_HEADROOM = 30,
+	DROP_INTERNAL = 31,
+	DROP_REASONS = 32,
+	VERDICT_FORWARDED = 64,
+	VERDICT_ANSWERED = 65,
+	VERDICT_CONSUMED = 66,
+	VERDICT_PASSED = 67,
+};
