@@ -157,13 +157,12 @@ def _record(random: Random, subnet: VirtualSubnet, address: str, mac: str, share
     provider_address = None
     if random.random() < 0.15 and address not in subnet.router_addresses().values():
         provider_address = shared.take_rewritten(family(address), own=random.random() < 0.4)
-    encapsulation = "rewrite" if provider_address else random.choice(("vxlan", "nvgre"))
     return LookupRecord(
         vsid=subnet.vsid,
         customer_address=address,
         mac=mac,
         provider_address=provider_address or random.choice(places.HOST_ADDRESSES),
-        encapsulation=encapsulation,
+        encapsulation="rewrite" if provider_address else random.choice(("vxlan", "nvgre")),
         type=random.choice(("static", "dynamic")),
     )
 

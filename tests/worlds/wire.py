@@ -3,11 +3,11 @@
 import struct
 
 IPV4, ARP, VLAN, IPV6 = 0x0800, 0x0806, 0x8100, 0x86DD
-ICMP, TCP, UDP, GRE, ICMPV6 = 1, 6, 17, 47, 58
+HOP_BY_HOP, ICMP, TCP, UDP, GRE, ICMPV6 = 0, 1, 6, 17, 47, 58
 
 
 def checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total & 0xFFFF) + (total >> 16)
     return ~(total + (total >> 16)) & 0xFFFF
 
