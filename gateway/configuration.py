@@ -107,17 +107,17 @@ class GatewayConfiguration(_Section):
         return self
 
     def provider_addresses(self) -> tuple[str, ...]:
-        """The gateway's provider addresses, IPv4 and IPv6, each once, without prefix lengths."""
+        """Return the gateway's provider addresses, IPv4 and IPv6, each once, without prefix lengths."""
         of_ports = (entry for port in self.ports if port.role == "provider" for entry in port.addresses)
         return tuple(dict.fromkeys(entry.partition("/")[0] for entry in of_ports))
 
     def ports_by_name(self) -> dict[str, Port]:
-        """The ports, by the name that network connections use."""
+        """Return the ports, by the name that network connections use."""
         return {port.name: port for port in self.ports}
 
 
 def load(path: Path) -> GatewayConfiguration:
-    """The configuration in a TOML file. Raises ConfigurationError."""
+    """Read the configuration in a TOML file. Raises ConfigurationError."""
     try:
         document = tomllib.loads(path.read_bytes().decode())
     except OSError as error:

@@ -31,7 +31,7 @@ def family(text: str) -> int:
 
 
 def address(text: str) -> str:
-    """The canonical form of an IP address (RFC 5952 for IPv6)."""
+    """Return the canonical form of an IP address (RFC 5952 for IPv6)."""
     try:
         if ":" in text:
             return inet_ntop(AF_INET6, inet_pton(AF_INET6, text))
@@ -56,7 +56,7 @@ def _bits(host: str) -> int:
 
 
 def prefix(text: str) -> str:
-    """The canonical form of an IP prefix. Host bits are refused."""
+    """Return the canonical form of an IP prefix. Host bits are refused."""
     host, length = _split(text)
     canonical = f"{host}/{length}"
     network = ip_network(canonical, strict=False)
@@ -66,13 +66,13 @@ def prefix(text: str) -> str:
 
 
 def interface_address(text: str) -> str:
-    """The canonical form of an address with the prefix length of its network, such as 192.0.2.1/24."""
+    """Return the canonical form of an address with the prefix length of its network, such as 192.0.2.1/24."""
     host, length = _split(text)
     return f"{host}/{length}"
 
 
 def mac(text: str) -> str:
-    """The canonical form of a unicast MAC address, such as 00-1D-D8-B7-1C-00; '-', ':', '.' or nothing separates."""
+    """Return a unicast MAC address in the form 00-1D-D8-B7-1C-00; in the text '-', ':', '.' or nothing separates."""
     canonical = text if _CANONICAL_MAC(text) else _canonical_mac(text)
     if canonical[1] in "13579BDF":
         raise ValueError(f"{text!r} is a multicast MAC address")
@@ -89,14 +89,14 @@ def _canonical_mac(text: str) -> str:
 
 
 def ordinal(canonical: str) -> int:
-    """The address as a number; IPv6 addresses come after all of IPv4, so that families never meet."""
+    """Return the address as a number; IPv6 addresses come after all of IPv4, so that families never meet."""
     if ":" in canonical:
         return _IPV6_BASE + int.from_bytes(inet_pton(AF_INET6, canonical))
     return int.from_bytes(inet_pton(AF_INET, canonical))
 
 
 def from_ordinal(number: int) -> str:
-    """The canonical address that `ordinal` makes this number of."""
+    """Return the canonical address that `ordinal` makes this number of."""
     if number >= _IPV6_BASE:
         return inet_ntop(AF_INET6, (number - _IPV6_BASE).to_bytes(16))
     return inet_ntop(AF_INET, number.to_bytes(4))
@@ -104,7 +104,7 @@ def from_ordinal(number: int) -> str:
 
 @lru_cache(maxsize=1 << 14)
 def address_range(canonical: str) -> AddressRange:
-    """The addresses of a canonical prefix, or of the network that a canonical interface address lies in."""
+    """Return the addresses of a canonical prefix, or of the network that a canonical interface address lies in."""
     host, _, length = canonical.partition("/")
     host_bits = _bits(host) - int(length)
     first = ordinal(host) >> host_bits << host_bits
@@ -112,13 +112,13 @@ def address_range(canonical: str) -> AddressRange:
 
 
 def network_of(canonical: str) -> str:
-    """The prefix that a canonical interface address lies in: 157.1.0.254/16 -> 157.1.0.0/16."""
+    """Return the prefix that a canonical interface address lies in: 157.1.0.254/16 -> 157.1.0.0/16."""
     network = address_range(canonical)
     return f"{from_ordinal(network.first)}/{network.length}"
 
 
 def lowest_usable(canonical: str) -> str:
-    """The lowest address of a prefix that a host may have: the first but one, or the first of a pair (RFC 3021)."""
+    """Return the lowest address of a prefix that a host may have: the first but one, or the first of two (RFC 3021)."""
     network = address_range(canonical)
     return from_ordinal(network.first + (1 if network.last - network.first > 1 else 0))
 
@@ -141,7 +141,7 @@ _NOT_ROUTABLE = tuple(
 
 @lru_cache(maxsize=1 << 14)
 def why_not_routable(canonical: str) -> str | None:
-    """What kind of never routed address or prefix this is, None if it (or, of a prefix, some of it) may be routed."""
+    """Tell what kind of never routed address or prefix this is, None if it (of a prefix: some of it) may be routed."""
     network = address_range(canonical if "/" in canonical else f"{canonical}/{_bits(canonical)}")
     for excluded, name in _NOT_ROUTABLE:
         if excluded.first <= network.first and network.last <= excluded.last:
@@ -150,7 +150,7 @@ def why_not_routable(canonical: str) -> str | None:
 
 
 def unroutable_within(canonical: str) -> str | None:
-    """What kind of never routed addresses a prefix holds, None if it holds none."""
+    """Tell what kind of never routed addresses a prefix holds, None if it holds none."""
     network = address_range(canonical)
     for excluded, name in _NOT_ROUTABLE:
         if excluded.first <= network.last and network.first <= excluded.last:

@@ -34,7 +34,7 @@ class Claims:
             self.put(domain)
 
     def put(self, domain: RoutingDomain) -> None:
-        """Takes up the claims of a domain in place of those it had."""
+        """Take up the claims of a domain in place of those it had."""
         self.remove(domain.id)
         alone = frozenset(claim for claim, _ in _claims(domain, self._ports))
         self._hold(domain.id, _Held(domain.name, alone, _encapsulated(domain)))
@@ -51,7 +51,7 @@ class Claims:
                 del self._encapsulated[address]
 
     def without(self, domain_ids: Iterable[str]) -> Self:
-        """The claims of all other domains, as a copy."""
+        """Return the claims of all other domains, as a copy."""
         left_out = set(domain_ids)
         rest = type(self)(self._ports)
         for domain_id, held in self._held.items():
@@ -66,7 +66,7 @@ class Claims:
             self._encapsulated.setdefault(address, set()).add(domain_id)
 
     def faults(self, domain: RoutingDomain) -> Iterator[Fault]:
-        """What the domain claims twice, or what another domain holds; what it held itself until now is its own."""
+        """Tell what the domain claims twice, or what another domain holds; what it held itself until now is its own."""
         own: set[Claim] = set()
         for claim, pointer in _claims(domain, self._ports):
             holder = self._holder.get(claim, domain.id)
@@ -78,7 +78,7 @@ class Claims:
         yield from self._encapsulation_faults(domain, own)
 
     def _encapsulation_faults(self, domain: RoutingDomain, own: set[Claim]) -> Iterator[Fault]:
-        """A rewritten packet is told by its provider address alone, which must not be one that tunnels end at."""
+        """Find provider addresses that rewritten packets, told by them alone, share with tunnels."""
         encapsulated = _encapsulated(domain)
         for index, record in enumerate(domain.lookup_records):
             address = record.provider_address
@@ -103,7 +103,7 @@ def _rewritten(address: str) -> Claim:
 
 
 def _claims(domain: RoutingDomain, ports: Mapping[str, Port]) -> Iterator[tuple[Claim, str]]:
-    """What the domain claims for itself, with the pointer to where."""
+    """Tell what the domain claims for itself, with the pointer to where."""
     yield ("name", domain.name), "/name"
     for index, subnet in enumerate(domain.virtual_subnets):
         yield ("virtual subnet", str(subnet.vsid)), f"/virtual_subnets/{index}/vsid"

@@ -38,7 +38,7 @@ _SENTENCES = {
 
 
 def faults(kind: type, document: Any, errors: Sequence[ErrorDetails]) -> list[Fault]:
-    """The faults that these errors of validating `document` as `kind` stand for."""
+    """Give the faults that these errors of validating `document` as `kind` stand for."""
     later = _connections_of_later(document, errors)
     found = [_fault(kind, error) for error in errors if not any(error["loc"][: len(path)] == path for path in later)]
     return found + [
@@ -79,7 +79,7 @@ def _unknown(name: str, kind: type) -> str:
 
 
 def _kind_at(kind: type, path: Sequence[str | int]) -> type:
-    """The type of the value at this path of a document of `kind`."""
+    """Return the type of the value at this path of a document of `kind`."""
     for token in path:
         if isinstance(token, str):
             kind = _element_kinds(kind)[token]

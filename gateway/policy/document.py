@@ -16,6 +16,7 @@ from gateway.policy.faults import Fault, PolicyFaults
 from gateway.policy.model import LookupRecord, Policy, RoutingDomain
 from gateway.policy.reading import read_json, read_yaml, repeated_keys
 
+_MOST_READ = 10_000  # errors that are put into words; a document with more is wrong throughout
 Kind = TypeVar("Kind", Policy, RoutingDomain, LookupRecord)
 Check = Callable[[Kind], Iterable[Fault]]
 
@@ -24,45 +25,47 @@ _ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (
 
 
 def parse_json(data: bytes, check: Check[Policy] | None = None) -> Policy:
-    """The policy of a JSON document. Raises PolicyFaults with pointers into it."""
+    """Parse a policy in JSON. Raises PolicyFaults with pointers into it."""
     return _parse(Policy, read_json(data), check)
 
 
 def parse_yaml(data: bytes, check: Check[Policy] | None = None) -> Policy:
-    """The policy of a YAML document. Raises PolicyFaults with pointers into it."""
+    """Parse a policy in YAML. Raises PolicyFaults with pointers into it."""
     return _parse(Policy, read_yaml(data), check)
 
 
 def parse_domain_json(data: bytes, check: Check[RoutingDomain] | None = None) -> RoutingDomain:
-    """A single routing domain. Raises PolicyFaults with pointers relative to it."""
+    """Parse a single routing domain. Raises PolicyFaults with pointers relative to it."""
     return _parse(RoutingDomain, read_json(data), check)
 
 
 def parse_record_json(data: bytes, check: Check[LookupRecord] | None = None) -> LookupRecord:
-    """A single lookup record. Raises PolicyFaults with pointers relative to it."""
+    """Parse a single lookup record. Raises PolicyFaults with pointers relative to it."""
     return _parse(LookupRecord, read_json(data), check)
 
 
 def _parse(kind: type[Kind], document: Any, check: Check[Kind] | None) -> Kind:
     found = list(repeated_keys(document))
+    unread = 0
     try:
         parsed: Kind = _ADAPTERS[kind].validate_python(document)
     except ValidationError as error:
-        errors = error.errors(include_url=False, include_context=True)
-        found += complaints.faults(kind, document, errors)
-        found += _faults_of_the_rest(kind, document, errors, check)
+        errors = error.errors(include_url=False)
+        unread = max(0, len(errors) - _MOST_READ)
+        found += complaints.faults(kind, document, errors[:_MOST_READ])
+        found += _faults_of_the_rest(kind, document, errors, check) if check and not unread else ()
     else:
         found += check(parsed) if check else ()
     if found:
-        raise PolicyFaults(found)
+        raise PolicyFaults(found, unread)
     return parsed
 
 
 def _faults_of_the_rest(
-    kind: type[Kind], document: Any, errors: list[ErrorDetails], check: Check[Kind] | None
+    kind: type[Kind], document: Any, errors: list[ErrorDetails], check: Check[Kind]
 ) -> Iterable[Fault]:
-    """What `check` finds in the document without the parts that these errors are in."""
-    if check is None or not isinstance(document, dict):
+    """Tell what `check` finds in the document without the parts that these errors are in."""
+    if not isinstance(document, dict):
         return []
     unknown = {error["loc"] for error in errors if error["type"] == complaints.UNKNOWN_FIELD}
     rest = salvage.without_errors(document, {error["loc"] for error in errors} - unknown, unknown)
@@ -74,12 +77,12 @@ def _faults_of_the_rest(
 
 
 def to_json(value: Policy | RoutingDomain | LookupRecord) -> bytes:
-    """The JSON text of a policy, a domain or a record, without fields that have their default."""
+    """Return the JSON text of a policy, a domain or a record, without fields that have their default."""
     return _ADAPTERS[type(value)].dump_json(value, exclude_defaults=True)
 
 
 def to_yaml(policy: Policy) -> str:
-    """The YAML text of a policy, without fields that have their default."""
+    """Return the YAML text of a policy, without fields that have their default."""
     plain = _ADAPTERS[Policy].dump_python(policy, mode="json", exclude_defaults=True)
     text: str = yaml.dump(
         plain, Dumper=yaml.CSafeDumper, default_flow_style=None, sort_keys=False, allow_unicode=True, width=160

@@ -22,12 +22,15 @@ class Fault:
 
 
 class PolicyFaults(Exception):  # noqa: N818 - it carries many
-    """A document that is no policy: at most 1,000 of its faults, and how many there are beyond them."""
+    """A document that is no policy: at most 1,000 of its faults, and how many there are beyond them.
 
-    def __init__(self, faults: Iterable[Fault]) -> None:
+    `uncounted`: how many there are besides those given.
+    """
+
+    def __init__(self, faults: Iterable[Fault], uncounted: int = 0) -> None:
         found = sorted(dict.fromkeys(faults), key=lambda fault: _order(fault.pointer))
         self.faults: tuple[Fault, ...] = tuple(found[:MOST_LISTED])
-        self.unlisted = len(found) - len(self.faults)
+        self.unlisted = len(found) - len(self.faults) + uncounted
         super().__init__(str(self))
 
     def __str__(self) -> str:
@@ -41,5 +44,5 @@ def _order(pointer: str) -> list[tuple[int, str]]:
 
 
 def pointer_to(path: Sequence[str | int]) -> str:
-    """The JSON pointer of a path of keys and indices."""
+    """Return the JSON pointer of a path of keys and indices."""
     return "".join("/" + str(token).replace("~", "~0").replace("/", "~1") for token in path)

@@ -9,8 +9,9 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, PlainValidator, Strict
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainValidator, Strict
 from pydantic.dataclasses import dataclass
+from pydantic_core import to_json
 
 from gateway.policy import addresses
 
@@ -28,8 +29,16 @@ def _guid(text: str) -> str:
 
 
 def _mac(value: Any) -> Any:
-    """A MAC of twelve decimal digits without separators is a number to YAML; other types are left to be refused."""
+    """Take a MAC of twelve decimal digits, which YAML reads as a number; other types are left to be refused."""
     return str(value) if type(value) is int and 10**11 <= value < 10**12 else value
+
+
+def _storable(options: dict[str, Any]) -> dict[str, Any]:
+    try:
+        to_json(options)
+    except (ValueError, UnicodeError) as error:  # too deep, or half a character
+        raise ValueError(f"cannot be stored: {error}") from None
+    return options
 
 
 def _next_hop(text: str) -> str | None:
@@ -47,7 +56,7 @@ def _protocol(value: Any) -> str | int | None:
 
 @lru_cache(maxsize=1 << 12)
 def port_ranges(text: str) -> tuple[tuple[int, int], ...]:
-    """The (first, last) ports of a list such as "80,443,8080-8089", in its order. Raises ValueError."""
+    """Return the (first, last) ports of a list such as "80,443,8080-8089", in its order. Raises ValueError."""
     return tuple(_port_range(part) for part in text.split(","))
 
 
@@ -64,7 +73,7 @@ def _port_range(text: str) -> tuple[int, int]:
 
 
 def _ports(value: Any) -> Any:
-    """A single port may be written as a number; other types are left for the type check to refuse."""
+    """Take a single port that is written as a number; other types are left for the type check to refuse."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
@@ -126,7 +135,7 @@ class VirtualSubnet:
     gateways: tuple[Address, ...] = ()
 
     def router_addresses(self) -> dict[str, str]:
-        """The router's address in each prefix: the `gateways` entry inside it, else the lowest usable one."""
+        """Return the router's address in each prefix: the `gateways` entry inside it, else the lowest usable one."""
         return {prefix: self._gateway_in(prefix) or addresses.lowest_usable(prefix) for prefix in self.prefixes}
 
     def _gateway_in(self, prefix: str) -> str | None:
@@ -201,7 +210,7 @@ class AccessRule:
     destination_ports: Ports = None
 
     def protocol_number(self) -> int | None:
-        """The IP protocol number, None where any protocol matches."""
+        """Return the IP protocol number, None where any protocol matches."""
         return PROTOCOL_NUMBERS[self.protocol] if isinstance(self.protocol, str) else self.protocol
 
 
@@ -229,7 +238,7 @@ class RoutingDomain:
     customer_routes: tuple[CustomerRoute, ...] = ()
     network_connections: tuple[NetworkConnection, ...] = ()
     access_control_lists: tuple[AccessControlList, ...] = ()
-    dhcp_options: dict[str, JsonValue] | None = None
+    dhcp_options: Annotated[dict[str, Any], AfterValidator(_storable)] | None = None
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)

@@ -15,6 +15,7 @@ import yaml
 from gateway.policy.faults import Fault, PolicyFaults, pointer_to
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)").fullmatch
+_FRACTION = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+][0-9]+)?").fullmatch
 _CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
 _TOO_DEEP = "is nested too deeply to be a policy"
 
@@ -36,7 +37,7 @@ def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def repeated_keys(document: Any, path: tuple[str | int, ...] = ()) -> Iterator[Fault]:
-    """A fault for every key that is given more than once in the same mapping."""
+    """Find every key that is given more than once in the same mapping."""
     if isinstance(document, Repeated):
         for key in document.keys_given_again:
             yield Fault(pointer_to((*path, key)), f"the key {key!r} is given more than once")
@@ -55,7 +56,7 @@ def _refuse(detail: str) -> NoReturn:
 
 
 def read_json(data: bytes) -> Any:
-    """The plain data of a JSON text. Raises PolicyFaults with line and column."""
+    """Read the plain data of a JSON text. Raises PolicyFaults with line and column."""
     try:
         return json.loads(data, object_pairs_hook=_mapping, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
@@ -74,7 +75,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def read_yaml(data: bytes) -> Any:
-    """The plain data of a YAML text of one document. Raises PolicyFaults with line and column."""
+    """Read the plain data of a YAML text of one document. Raises PolicyFaults with line and column."""
     loader = yaml.CSafeLoader(data)
     try:
         return _document(loader)
@@ -111,7 +112,7 @@ def _document(loader: yaml.CSafeLoader) -> Any:
 
 
 def _node(loader: yaml.CSafeLoader, event: Any) -> Any:
-    """The value that begins with this event; the loader is left behind its end."""
+    """Read the value that begins with this event; the loader is left behind its end."""
     if isinstance(event, yaml.ScalarEvent) and event.tag is None:
         return _scalar(event.value) if event.implicit[0] else event.value
     if isinstance(event, yaml.MappingStartEvent) and event.tag is None:
@@ -137,4 +138,6 @@ def _pairs(loader: yaml.CSafeLoader) -> Iterator[tuple[str, Any]]:
 def _scalar(text: str) -> Any:
     if text in _CONSTANTS:
         return _CONSTANTS[text]
-    return int(text) if _INTEGER(text) else text
+    if _INTEGER(text):
+        return int(text)
+    return float(text) if _FRACTION(text) else text

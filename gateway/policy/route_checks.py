@@ -30,7 +30,7 @@ class _Prefixes:
 
 
 def customer_addresses(domain: RoutingDomain) -> set[str]:
-    """The addresses of the domain that have a record."""
+    """Return the addresses of the domain that have a record."""
     return {record.customer_address for record in domain.lookup_records if record.type not in WITHOUT_ADDRESS}
 
 
@@ -60,7 +60,7 @@ def _subnets(route: CustomerRoute) -> str:
 
 
 def route_faults(route: CustomerRoute | ConnectionRoute | ProviderRoute, at: str) -> Iterator[Fault]:
-    """What is wrong with a route by itself."""
+    """Tell what is wrong with a route by itself."""
     if kind := why_not_routable(route.prefix):
         yield Fault(f"{at}/prefix", f"{route.prefix} is never routed: {kind}")
     if route.next_hop and family(route.next_hop) != family(route.prefix):

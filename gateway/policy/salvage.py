@@ -22,7 +22,7 @@ class Rest:
     incomplete: frozenset[Path]
 
     def in_the_original(self, faults: Iterable[Fault]) -> Iterator[Fault]:
-        """These faults of the rest as faults of the whole, without those that the unread parts may explain."""
+        """Give these faults of the rest as faults of the whole, without those that the unread parts may explain."""
         for fault in faults:
             path = self._original_path(fault.pointer)
             if not (fault.absence and any(path[: len(domain)] == domain for domain in self.incomplete)):
@@ -37,7 +37,7 @@ class Rest:
 
 
 def without_errors(document: Any, unreadable: Iterable[Path], unknown: Iterable[Path]) -> Rest:
-    """Takes the unknown fields and the smallest unreadable parts out of the document, which is changed in place."""
+    """Take the unknown fields and the smallest unreadable parts out of the document, which is changed in place."""
     fields = {(path[:-1], path[-1]) for path in unknown}
     elements: dict[Path, set[int]] = {}
     incomplete = set()
@@ -59,7 +59,7 @@ def without_errors(document: Any, unreadable: Iterable[Path], unknown: Iterable[
 
 
 def _smallest_part(path: Path, domain: Path) -> tuple[Path, str | int]:
-    """The innermost element of a list of the domain, else the domain's field, else the domain: container and token."""
+    """Return container and token of the domain's innermost list element, else of its field, else of the domain."""
     elements = [at for at, token in enumerate(path) if isinstance(token, int) and at >= len(domain)]
     at = elements[-1] if elements else min(len(domain), len(path) - 1)
     return path[:at], path[at]
@@ -72,7 +72,7 @@ def _at(document: Any, path: Path) -> Any:
 
 
 def _remove_field(container: dict[str, Any], path: Path, name: str) -> None:
-    """Takes a field away; in place of a domain's unreadable identity stands one that meets no other."""
+    """Take a field away; in place of a domain's unreadable identity stands one that meets no other."""
     container.pop(name, None)
     if name in ("id", "name") and (path == () or path[0] == "routing_domains"):
         container[name] = f"ffffffff-ffff-ffff-ffff-{path[-1] if path else 0:012}"

@@ -38,7 +38,7 @@ class Snapshot:
         return Policy(hosts, tuple(owned.domain for owned in self.domains.values()))
 
     def changes_to(self, other: "Snapshot") -> Changes:
-        """The changes that make this state that of the other snapshot, as a rollback needs them."""
+        """Return the changes that make this state that of the other snapshot, as a rollback needs them."""
         ids = dict.fromkeys((*self.domains, *other.domains))
         owners = dict.fromkeys((*self.hosts, *other.hosts))
         return Changes(

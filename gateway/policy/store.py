@@ -86,11 +86,11 @@ class Store:
             self._prune(self.revision())
 
     def close(self) -> None:
-        """Ends the connection; the store is not to be used afterwards."""
+        """End the connection; the store is not to be used afterwards."""
         self._database.close()
 
     def revision(self) -> int:
-        """The number of the last transaction, 0 before the first."""
+        """Return the number of the last transaction, 0 before the first."""
         return self._kept_range()[1]
 
     def commit(
@@ -101,7 +101,7 @@ class Store:
         idempotency_key: str | None = None,
         request_digest: bytes = b"",
     ) -> int:
-        """Makes one transaction of these changes and returns its revision once it is safely on disk.
+        """Make one transaction of these changes and return its revision once it is safely on disk.
 
         Raises RevisionConflict if `expected_revision` is given and is not the last one, StoreFull, StoreCorrupted.
         """
@@ -121,7 +121,7 @@ class Store:
         return revision
 
     def _write_domain(self, domain_id: str, position: int, revision: int, owned: Owned | None) -> None:
-        """A domain keeps its position among the others for as long as it exists."""
+        """Write one domain, which keeps its position among the others for as long as it exists."""
         before = self._database.execute(
             "SELECT position, owner, name, document IS NOT NULL FROM domains WHERE domain_id = ? "
             "ORDER BY revision DESC LIMIT 1",
@@ -138,7 +138,7 @@ class Store:
         self._database.execute("INSERT INTO domains VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def load(self, revision: int | None = None) -> Snapshot:
-        """The state at a revision, the last one unless given. Raises RevisionUnknown, StoreCorrupted."""
+        """Return the state at a revision, the last one unless given. Raises RevisionUnknown, StoreCorrupted."""
         oldest, newest = self._kept_range()
         wanted = newest if revision is None else revision
         if not oldest <= wanted <= newest:
@@ -168,7 +168,7 @@ class Store:
             raise corrupted(self.path, f"{what} cannot be read ({error})") from error
 
     def history(self, limit: int = 100) -> list[Transaction]:
-        """The last transactions, newest first."""
+        """Return the last transactions, newest first."""
         with translated(self.path):
             entries = self._database.execute(
                 "SELECT revision, time, author FROM revisions ORDER BY revision DESC LIMIT ?", (limit,)
@@ -189,7 +189,7 @@ class Store:
         return tuple(name for (name,) in rows)
 
     def idempotent(self, author: str, key: str) -> Acknowledged | None:
-        """What this author was answered under this key, as long as the revision is kept; None if nothing."""
+        """Tell what this author was answered under this key, as long as the revision is kept; None if nothing."""
         with translated(self.path):
             row = self._database.execute(
                 "SELECT request_digest, revision FROM revisions WHERE author = ? AND idempotency_key = ?", (author, key)
@@ -197,7 +197,7 @@ class Store:
         return Acknowledged(*row) if row else None
 
     def _kept_range(self) -> tuple[int, int]:
-        """The oldest and the newest revision that can be loaded. The empty state goes with revision 1."""
+        """Return the oldest and the newest revision that can be loaded. The empty state goes with revision 1."""
         with translated(self.path):
             oldest, newest = self._database.execute("SELECT MIN(revision), MAX(revision) FROM revisions").fetchone()
         return (0, newest or 0) if oldest in (None, 1) else (oldest, newest)
@@ -225,7 +225,7 @@ def _pack(value: Policy | RoutingDomain) -> bytes:
 
 
 def _create(path: Path) -> None:
-    """Makes the file, readable by its owner alone, and its name durable."""
+    """Make the file, readable by its owner alone, and its name durable."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:

@@ -41,7 +41,7 @@ class RevisionUnknown(StoreError):  # noqa: N818 - a state, by its name
 
 
 def corrupted(path: Path, detail: str) -> StoreCorrupted:
-    """The error of a store that holds something else than was written."""
+    """Return the error of a store that holds something else than was written."""
     return StoreCorrupted(
         f"{path}: the policy store is damaged: {detail}: "
         f"restore the file from a backup, or move {path}* away and push the policy again"
@@ -50,7 +50,7 @@ def corrupted(path: Path, detail: str) -> StoreCorrupted:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turns the errors of SQLite and of the file system into those of the store."""
+    """Turn the errors of SQLite and of the file system into those of the store."""
     try:
         yield
     except sqlite3.DatabaseError as error:

@@ -14,7 +14,7 @@ from gateway.policy.subnet_checks import record_faults, subnet_faults
 
 
 def faults(policy: Policy, ports: Mapping[str, Port], beside: Claims | None = None) -> list[Fault]:
-    """The faults of a policy on a gateway with these ports, beside domains that hold claims already and stay."""
+    """Find the faults of a policy on a gateway with these ports, beside domains that hold claims already and stay."""
     claims = beside.without(()) if beside else Claims(ports)
     found = list(_host_faults(policy.hosts))
     ids: set[str] = set()
@@ -29,7 +29,7 @@ def faults(policy: Policy, ports: Mapping[str, Port], beside: Claims | None = No
 
 
 def domain_faults(domain: RoutingDomain, ports: Mapping[str, Port], claims: Claims) -> list[Fault]:
-    """The faults of one domain beside all those that hold `claims`; its own former claims do not count.
+    """Find the faults of one domain beside all those that hold `claims`; its own former claims do not count.
 
     Pointers are relative to the domain. The caller keeps `claims` and puts the domain into it once it is accepted.
     """

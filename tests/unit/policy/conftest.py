@@ -95,18 +95,18 @@ def document() -> dict[str, Any]:
 
 
 @pytest.fixture
-def blue(document: dict[str, Any]) -> dict[str, Any]:
+def blue(document: dict[str, Any]) -> Any:
     return document["routing_domains"][0]
 
 
 @pytest.fixture
-def red(document: dict[str, Any]) -> dict[str, Any]:
+def red(document: dict[str, Any]) -> Any:
     return document["routing_domains"][1]
 
 
 @pytest.fixture
 def found(document: dict[str, Any], ports: dict[str, Port]) -> Callable[[], dict[str, str]]:
-    """The faults of the document as it stands when called, by pointer."""
+    """Find the faults of the document as it stands when called, by pointer."""
 
     def look() -> dict[str, str]:
         try:

@@ -263,6 +263,14 @@ def test_dhcp_options_are_kept() -> None:
     assert parse_yaml(to_yaml(policy).encode()) == policy
 
 
+@pytest.mark.parametrize("value", ["[" * 600 + "]" * 600, '"\\ud800"'])
+def test_dhcp_options_that_cannot_be_stored_are_refused(value: str) -> None:
+    text = one_domain(dhcp_options={}).replace("{}", f'{{"a": {value}}}')
+    assert list(refused(parse_json, text)) == ["/routing_domains/0/dhcp_options"]
+    checked = refused(lambda data: parse_json(data, lambda policy: faults(policy, {})), text)
+    assert list(checked) == ["/routing_domains/0/dhcp_options"]
+
+
 def test_the_router_has_the_lowest_usable_address_unless_given_another() -> None:
     prefixes = ("10.1.1.0/24", "10.2.0.0/31", "10.3.0.7/32", "fd00::/64", "fd01::/64")
     assert VirtualSubnet(6001, prefixes, ("fd01::fe",)).router_addresses() == {
@@ -313,6 +321,13 @@ def test_unknown_fields_hide_no_other_fault(document: Plain, ports: dict[str, Po
     ]
 
 
+def test_a_document_of_faults_is_refused_with_their_number(ports: dict[str, Port]) -> None:
+    text = one_domain(lookup_records=[{}] * 5_000)
+    with pytest.raises(PolicyFaults) as raised:
+        parse_json(text.encode(), lambda policy: faults(policy, ports))
+    assert (len(raised.value.faults), raised.value.unlisted) == (1_000, 19_000)
+
+
 def test_at_most_a_thousand_faults_are_listed() -> None:
     text = one_domain(lookup_records=[{}] * 500)
     with pytest.raises(PolicyFaults) as raised:
@@ -342,7 +357,7 @@ records = st.builds(
     name=st.none() | names,
 )
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | names,
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False) | names,
     lambda inner: st.lists(inner) | st.dictionaries(names, inner),
     max_leaves=5,
 )

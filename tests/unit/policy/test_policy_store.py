@@ -154,7 +154,7 @@ def test_fewer_revisions_are_kept_when_told_so_later(path: Path) -> None:
 
 
 def commit_until_killed(path: Path, acknowledged: int) -> None:
-    """Writes the number of every revision to the file descriptor after it is acknowledged."""
+    """Write the number of every revision to the file descriptor after it is acknowledged."""
     store = Store(path)
     while True:
         revision = store.revision() + 1
@@ -163,7 +163,7 @@ def commit_until_killed(path: Path, acknowledged: int) -> None:
 
 
 def kill_after(path: Path, transactions: int, spin_seconds: float) -> int:
-    """The last revision that a child acknowledged before it was killed; 0 if none."""
+    """Return the last revision that a child acknowledged before it was killed; 0 if none."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
