@@ -35,7 +35,6 @@ class Interface:
     up: bool
     carrier: bool
     mtu: int
-    most_mtu: int = 0
     kind: str = ""
     driver: str = ""
     device: str = ""

@@ -29,7 +29,6 @@ def _interface(link: Mapping[str, Any], xdp_features: Mapping[int, int]) -> Inte
         up="UP" in link["flags"],
         carrier="LOWER_UP" in link["flags"],
         mtu=link["mtu"],
-        most_mtu=link.get("max_mtu", 0),
         kind=kind,
         driver=kind or _driver_of(device),
         device=device,
