@@ -84,14 +84,15 @@ def record_faults(domain: RoutingDomain) -> Iterator[Fault]:
         if key in seen:
             yield _fault(index, "customer_address", f"{record.customer_address} is given twice{_where(record)}")
         seen.add(key)
+        if kind := why_not_routable(record.provider_address):
+            yield _fault(index, "provider_address", f"{record.provider_address} is never routed: {kind}")
+        if record.encapsulation == "rewrite":  # one provider address for each customer address of a MAC
+            yield from _rewrite_faults(index, record)
+            continue
         place = places.setdefault((record.vsid, record.mac), record.provider_address)
         if place != record.provider_address:
             detail = f"{record.mac} of virtual subnet {record.vsid} is at {place} already: a MAC lives at one address"
             yield _fault(index, "provider_address", detail)
-        if kind := why_not_routable(record.provider_address):
-            yield _fault(index, "provider_address", f"{record.provider_address} is never routed: {kind}")
-        if record.encapsulation == "rewrite":
-            yield from _rewrite_faults(index, record)
 
 
 def _fault(index: int, field: str, detail: str, *, absence: bool = False) -> Fault:

@@ -82,6 +82,12 @@ def test_a_mac_of_a_subnet_lives_at_one_provider_address(blue: Plain, found: Fou
     assert list(found()) == [f"{D}/lookup_records/3/provider_address"]
 
 
+def test_a_rewritten_mac_has_a_provider_address_for_each_of_its_addresses(blue: Plain, found: Found) -> None:
+    rewritten = {"customer_address": "fd00:6::22", "provider_address": "fd00:9::1"}
+    blue["lookup_records"].append(blue["lookup_records"][5] | rewritten)
+    assert found() == {}
+
+
 @pytest.mark.parametrize("overlapping", ["10.1.6.0/25", "10.0.0.0/8", "10.1.6.0/24", "fd00:6::/48"])
 def test_prefixes_of_a_domain_do_not_overlap(blue: Plain, found: Found, overlapping: str) -> None:
     blue["virtual_subnets"].append({"vsid": 6003, "prefixes": ["10.2.0.0/24", overlapping]})
