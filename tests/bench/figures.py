@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-_HEAD = ("figure", "measured", "range", "bound", "", "remark")
+_HEAD = ("figure", "measured", "middle half", "bound", "", "remark")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +20,13 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A measured value (None: it could not be measured, and the remark says why) with the range of its runs."""
+    """A measured value (None: it could not be measured, and the remark says why) with the middle half of its runs."""
 
     name: str
     value: float | None
     unit: str
     bound: Bound | None = None
-    range: tuple[float, float] | None = None
+    middle_half: tuple[float, float] | None = None
     remark: str = ""
 
     @property
@@ -38,9 +38,9 @@ class Figure:
         return "PASS" if self.bound.holds(self.value) else "miss"
 
     def cells(self) -> tuple[str, ...]:
-        """The columns of the table."""
+        """Return the columns of the table."""
         measured = "-" if self.value is None else f"{_number(self.value)} {self.unit}"
-        spread = f"{_number(self.range[0])} - {_number(self.range[1])}" if self.range else ""
+        spread = " - ".join(map(_number, self.middle_half)) if self.middle_half else ""
         bound = f"{self.bound.sense} {_number(self.bound.limit)}" if self.bound else ""
         return self.name, measured, spread, bound, self.verdict, self.remark
 

@@ -67,7 +67,7 @@ def add_openvswitch(rig: Rig, policy: Plan, directory: Path) -> Router:
 
 
 def _bridges() -> Iterator[str]:
-    """The provider address is on the underlay bridge, which tunnels leave through."""
+    """Make two bridges; the underlay one has the provider address, and tunnels leave through it."""
     polling_cores = sum(1 << core for core in os.sched_getaffinity(0) - {CORE})
     userspace, port = "datapath_type=netdev", "type=afxdp options:xdp-mode=native"
     yield "init"

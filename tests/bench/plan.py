@@ -65,7 +65,7 @@ class Plan:
         return min(LONGEST_NESTED, max(1, CA_PREFIXES // self.records_per_subnet))
 
     def customer_address(self, domain: int, record: int) -> IPv4Address:
-        """The CA of a record, counted from 0 in its domain; records alternate between the subnets."""
+        """Return the CA of a record, counted from 0 in its domain; records alternate between the subnets."""
         offset = domain * self.domain_stride + record % SUBNETS * SUBNET_STRIDE + record // SUBNETS * RECORD_STRIDE
         return IPv4Address(FIRST_CA + offset)
 

@@ -40,5 +40,5 @@ class Programs:
 
 
 def word(value: int) -> bytes:
-    """A __u32 as BPF has it."""
+    """Encode a __u32 as BPF has it."""
     return value.to_bytes(4, "little")

@@ -29,7 +29,7 @@ class Router:
         return f"bench-{self.name}"
 
     def far_end(self, port: str) -> str:
-        """The interface outside that is wired to the port."""
+        """Name the interface outside that is wired to the port."""
         return f"{self.name}-{port[0]}"
 
 
@@ -44,7 +44,7 @@ class Rig:
         self._ports = 0
 
     def add(self, name: str) -> Router:
-        """A namespace for a router, wired up."""
+        """Make a namespace for a router and wire it up."""
         router = Router(name, {port: self._ports + index for index, port in enumerate(("provider", "external"))})
         self._ports += len(router.ports)
         self._make_namespace(router.namespace)
@@ -68,7 +68,7 @@ class Rig:
 
 
 def address_provider_side(router: Router, policy: Plan) -> None:
-    """The gateway's PA, and all hosts as neighbours that need no resolution."""
+    """Add the gateway's PA, and all hosts as neighbours that need no resolution."""
     prefix_length = plan.PROVIDER_NETWORK.prefixlen
     neighbours = (f"neigh replace {policy.provider_address(host)} lladdr {HOST_MAC} dev provider nud permanent"
                   for host in range(policy.hosts))  # fmt: skip
@@ -76,7 +76,7 @@ def address_provider_side(router: Router, policy: Plan) -> None:
 
 
 def add_bare_redirect(rig: Rig, name: str, turn_back: bool = False) -> Router:
-    """The limit of the rig: programs that redirect, unread, to the other port, or to the one they came in by."""
+    """Find the limit of the rig: redirect, unread, to the other port, or to the one that the packet came in by."""
     router = rig.add(name)
     programs = Programs("redirect", rig.lifetime)
     for key, (port, other) in enumerate((("provider", "external"), ("external", "provider"))):

@@ -52,7 +52,7 @@ def test_every_flow_meets_exactly_one_rule_and_the_matches_spread_over_the_list(
 
 
 def _rules_drawn_for(policy: Plan, record: int) -> list[int]:
-    """What the generator draws from for a VM (generator.c, choose)."""
+    """List what the generator draws from for a VM (generator.c, choose)."""
     first = (record // plan.SUBNETS >> policy.sharing_shift) * policy.nested
     blocks = range(0, plan.RULES, plan.CA_PREFIXES)
     return [first + nested + block for nested in range(policy.nested) for block in blocks]

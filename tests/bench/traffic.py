@@ -17,7 +17,6 @@ from tests.bench.rig import CORPNET_MAC, Rig, Router
 
 CORE = max(os.sched_getaffinity(0))
 SAMPLE_EVERY = 64  # packets, of sink.c
-_PILOT = 20_000
 _ONE = word(0)
 
 Selection = Literal["random", "established", "in_turn", "new"]
@@ -55,13 +54,8 @@ class Measurement:
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
 
-    def sample(self, traffic: Traffic, router: Router, expected: Expected, seconds: float) -> Sample:
-        """A run of about so many seconds."""
-        pilot = self.send(traffic, router, expected, _PILOT)
-        return self.send(traffic, router, expected, max(_PILOT, int((pilot.rate or _PILOT) * seconds)))
-
     def send(self, traffic: Traffic, router: Router, expected: Expected, count: int) -> Sample:
-        """Send exactly `count` packets."""
+        """Send exactly so many packets."""
         self._configure(traffic, router, expected)
         self._clear()
         with _alone_on_core():
@@ -107,7 +101,7 @@ class Measurement:
             arrived.update(word(cpu), bytes(arrived.value_size))
 
     def _read(self, sent: int) -> Sample:
-        """The rate is taken between the first and the last packet that the sink read, by the sink's clock."""
+        """Take the rate between the first and the last packet that the sink read, by the sink's clock."""
         _, values = self._rig.sink.maps["arrived"].entries()
         counters = values.view(self._rig.sink.layout.struct("counters"))
         counters = counters[counters["sampled"] > 0]
