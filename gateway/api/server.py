@@ -41,8 +41,8 @@ class Server(uvicorn.Server):
         self._ready()
 
 
-def serve(application: FastAPI, listener: socket.socket, files: CertificateFiles, ready: Callable[[], None]) -> None:
-    """Answer requests until SIGTERM or SIGINT; requests under way are finished first."""
+def server(application: FastAPI, files: CertificateFiles, ready: Callable[[], None]) -> Server:
+    """Make a TLS server of the application; `run(sockets=[listener])` answers requests until `should_exit`."""
     config = uvicorn.Config(
         application,
         loop="uvloop",
@@ -55,10 +55,15 @@ def serve(application: FastAPI, listener: socket.socket, files: CertificateFiles
         ssl_keyfile=os.fspath(files.private_key),
         timeout_graceful_shutdown=5,
     )
-    # uvicorn raises the signal again once it has stopped; with these in place our own clean-up still runs
+    return Server(config, ready)
+
+
+def serve(application: FastAPI, listener: socket.socket, files: CertificateFiles, ready: Callable[[], None]) -> None:
+    """Answer requests until SIGTERM or SIGINT; requests under way are finished first."""
+    # uvicorn raises the signal again once it has stopped; with these in place the caller's clean-up still runs.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    Server(config, ready).run(sockets=[listener])
+    server(application, files, ready).run(sockets=[listener])
 
 
 def notify_service_manager(state: str) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.output import Json, print_json, print_table
+from gateway.cli.output import Json, print_json
 from gateway.cli.session import Session
 
 
@@ -56,10 +56,9 @@ def explain(
     if as_json:
         print_json(explanation)
         return
-    print_table(
-        "Way of the packet",
-        ("layer", "entry that decided", "what happens"),
-        ((step["layer"], step["entry"], step["words"]) for step in explanation["steps"]),
-    )
+    for step in explanation["steps"]:
+        typer.echo(f"{step['layer']:<14}{step['words']}")
+        if step["entry"]:
+            typer.echo(f"{'':<14}by {step['entry']}")
     reason = f" ({explanation['reason']})" if explanation["reason"] else ""
     typer.echo(f"Verdict: {explanation['verdict']}{reason}")

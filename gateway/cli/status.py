@@ -1,5 +1,6 @@
 """`tgw status`: what the gateway is told, what it has programmed, and what goes through it."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -55,9 +56,16 @@ def _print(document: dict[str, Any]) -> None:
     print_table(
         "Drops",
         ("domain", "reason", "packets"),
-        (
-            (domain["name"], reason, packets)
-            for domain in document["routing_domains"]
-            for reason, packets in sorted(domain["drops"].items())
-        ),
+        ((name, reason, packets) for name, drops in _drops(document) for reason, packets in sorted(drops.items())),
     )
+    print_table(
+        "Memory",
+        ("map", "used", "capacity", "unit"),
+        ((name, fill["used"], fill["capacity"], fill["unit"]) for name, fill in document["memory"].items()),
+    )
+
+
+def _drops(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, int]]]:
+    yield "(none)", document["drops"]
+    for domain in document["routing_domains"]:
+        yield domain["name"], domain["drops"]

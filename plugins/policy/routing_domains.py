@@ -121,10 +121,14 @@ def parse_record(vsid: int, customer_address: str, body: bytes) -> LookupRecord:
     """Read the record in a body, completed with what the path says and not contradicting it. Raises PolicyFaults."""
     place = {"vsid": vsid, "customer_address": customer_address}
     document = read_json(body)
-    if isinstance(document, dict) and not any(repeated_keys(document)):
+    found = list(repeated_keys(document))
+    if isinstance(document, dict):
         body = json.dumps(place | document).encode()
-    record = parse_record_json(body)
-    found = [
+    try:
+        record = parse_record_json(body)
+    except PolicyFaults as error:
+        raise PolicyFaults([*found, *error.faults]) from None
+    found += [
         Fault(f"/{field}", f"{getattr(record, field)} is not what the path says, {value}")
         for field, value in place.items()
         if getattr(record, field) != value
