@@ -1,12 +1,15 @@
 """What the loader's tests share: sample objects, a BPF file system, a network namespace with a veth pair, traffic."""
 
 import ctypes
+import errno
 import os
 import signal
 import socket
 import subprocess
+import time
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -50,13 +53,19 @@ def own_network() -> Iterator[None]:
     with Path("/proc/thread-self/ns/net").open() as before:
         assert _libc.unshare(_CLONE_NEWNET) == 0
         try:
-            ip("link add e0 type veth peer name e1")
-            for name in ("lo", "e0", "e1"):
-                Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1")
-                ip(f"link set {name} up")
+            for names in ("default", "all"):  # no frames but the test's
+                Path(f"/proc/sys/net/ipv6/conf/{names}/disable_ipv6").write_text("1")
+            ip("link set lo up")
+            add_veth_pair()
             yield
         finally:
             assert _libc.setns(before.fileno(), _CLONE_NEWNET) == 0
+
+
+def add_veth_pair() -> None:
+    ip("link add e0 type veth peer name e1")
+    ip("link set e0 up")
+    ip("link set e1 up")
 
 
 def ip(command: str) -> None:
@@ -67,10 +76,13 @@ def index(name: str) -> int:
     return socket.if_nametoindex(name)
 
 
-def frames_counted(datapath: Datapath) -> dict[int, int]:
-    """How many frames each version of the sample has counted."""
-    counts = datapath.maps["received"].read_percpu().sum(axis=1)
-    return {version: int(count) for version, count in enumerate(counts) if count}
+def frames_counted(datapath: Datapath, sent: int | None = None) -> dict[int, int]:
+    """How many frames each version of the sample has counted, once the last of `sent` has come through."""
+    deadline = time.monotonic() + 10
+    while True:
+        counts = datapath.maps["received"].read_percpu().sum(axis=1)
+        if sent is None or counts.sum() == sent or time.monotonic() > deadline:
+            return {version: int(count) for version, count in enumerate(counts) if count}
 
 
 @contextmanager
@@ -80,7 +92,8 @@ def frames_sent(interface: str) -> Iterator[Callable[[], int]]:
     count_read, count_write = os.pipe()
     child = os.fork()
     if child == 0:
-        _send_until_stopped(interface, stop_read, count_write)
+        with _never_returning():
+            _send_until_stopped(interface, stop_read, count_write)
     os.read(count_read, 1)
 
     def stop() -> int:
@@ -98,21 +111,20 @@ def frames_sent(interface: str) -> Iterator[Callable[[], int]]:
 
 def _send_until_stopped(interface: str, stop: int, count: int) -> None:
     os.set_blocking(stop, False)
-    sent = 0
+    sent, started, stopped = 0, False, b""
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
         sender.bind((interface, 0))
-        while True:
-            for _ in range(16):
-                sender.send(FRAME)
-            sent += 16
-            if sent == 16:
-                os.write(count, b".")
+        while not stopped:
             try:
-                os.read(stop, 1)
-            except BlockingIOError:
-                continue
-            os.write(count, str(sent).encode())
-            signal.pause()
+                sent += bool(sender.send(FRAME))
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # the veth's queue is full: this frame was not taken
+                    raise
+            if sent and not started:
+                started = bool(os.write(count, b"."))
+            with suppress(BlockingIOError):
+                stopped = os.read(stop, 1)
+    os.write(count, str(sent).encode())
 
 
 def killed_after(step: int, action: Callable[[Callable[[str], None]], None]) -> bool:
@@ -125,12 +137,19 @@ def killed_after(step: int, action: Callable[[Callable[[str], None]], None]) -> 
             if next(remaining) == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        try:
+        with _never_returning():
             action(checkpoint)
-        except BaseException as error:  # noqa: BLE001  a forked test must not return into pytest
-            os.write(2, f"{error!r}\n".encode())
-            os._exit(1)
-        os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert status in (0, -signal.SIGKILL)
     return status != 0
+
+
+@contextmanager
+def _never_returning() -> Iterator[None]:
+    """End a forked child with what it was asked to do: it must not go on as a second pytest."""
+    try:
+        yield
+        os._exit(0)
+    finally:
+        traceback.print_exc()
+        os._exit(1)

@@ -43,7 +43,7 @@ def test_a_daemon_killed_while_creating_and_attaching_leaves_what_the_next_one_c
                 datapath.attach(index("e0"), "e0", "receive")
                 with frames_sent("e1") as stop:
                     sent = stop()
-                assert frames_counted(datapath) == {1: sent}
+                assert frames_counted(datapath, sent) == {1: sent}
                 assert not pins.staged.exists()
                 datapath.remove()
             if not killed:
@@ -78,7 +78,7 @@ def test_a_daemon_killed_while_upgrading_loses_no_frame_and_leaves_one_whole_ver
                 with PinDirectory.hold(directory, lock) as pins:
                     adopted = Datapath.adopt(pins)
                     sent = stop()
-                    assert sum(frames_counted(adopted).values()) == sent
+                    assert sum(frames_counted(adopted, sent).values()) == sent
                     version = 1 if adopted.is_version(versions[1], CONSTANTS) else 2
                     assert adopted.is_version(versions[version], CONSTANTS)
                     assert adopted.maps["table"].lookup(KEY) == (KEY if version == 2 else None)
