@@ -80,13 +80,18 @@ class Processes:
 
     def wait(self, process: Process, condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
         """Wait until the process meets the condition. Errors: ProcessError when it dies or the time is over."""
-        deadline = time.monotonic() + seconds
-        while not condition():
+
+        def met() -> bool:
+            if condition():
+                return True
             if not process.runs() or _is_zombie(process.pid):
                 raise ProcessError(f"{process.name} ended before it {what}: {self._last_words(process)}")
-            if time.monotonic() > deadline:
-                raise ProcessError(f"{process.name} has not {what} within {seconds} s: {self._last_words(process)}")
-            time.sleep(POLL_SECONDS)
+            return False
+
+        try:
+            wait_until(met, f"{process.name} {what}", seconds)
+        except TimeoutError as error:
+            raise ProcessError(f"{error}: {self._last_words(process)}") from error
 
     def end_all(self) -> None:
         for process in reversed(list(self)):
@@ -117,6 +122,15 @@ class Readiness:
             return "READY=1" in self._socket.recv(4096).decode().split("\n")
         except BlockingIOError:
             return False
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    """Wait for something that tells nobody when it happens. Errors: TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds} s: {what}")
+        time.sleep(POLL_SECONDS)
 
 
 def end(process: Process, first: signal.Signals = signal.SIGTERM, seconds: float = 10) -> None:
