@@ -1,4 +1,4 @@
-"""What would become of a packet on this gateway as it is now: the reference model amid the machine's real surroundings."""
+"""What would become of a packet on this gateway now: the reference model amid the machine's real surroundings."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -109,6 +109,10 @@ class Transactions:
         with self._writer:
             return self._usable().history(limit)
 
+    def settled(self) -> Future[None]:
+        """Return what is done once all that is accepted now was tried on the datapath."""
+        return self._worker.outcome(self._held.snapshot.revision)
+
     def outcome(self, receipt: Receipt) -> Future[None]:
         """Return what is done once the revision was tried on the datapath; `is_programmed` then tells how it went."""
         return self._worker.outcome(receipt.revision)

@@ -1,0 +1,67 @@
+"""The pinned datapath at the start of the daemon: created, adopted, or replaced by this release's version."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from gateway.configuration import GatewayConfiguration
+from gateway.datapath.loader import Datapath
+from gateway.datapath.maps import MapType
+from gateway.datapath.object_file import LoadError
+from gateway.datapath.pins import PinDirectory
+
+log = structlog.get_logger(__name__)
+
+LINES_PER_MEGABYTE = (1 << 20) // 64
+NEIGHBOUR_LINES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """The datapath to program.
+
+    `predecessor` forwards until this one, whose tables are still empty, is promoted. `fault` says why an older version
+    runs on, where this release's does not load.
+    """
+
+    datapath: Datapath
+    predecessor: Datapath | None = None
+    fault: str | None = None
+
+    def promote(self) -> None:
+        """Let the datapath take its predecessor's place, if it has one, without losing a packet. Errors: BpfError."""
+        if self.predecessor is not None:
+            self.datapath.promote()
+            self.predecessor.close()
+
+
+def adopt(pins: PinDirectory, object_path: Path, configuration: GatewayConfiguration) -> Adopted:
+    """Open the pinned datapath; it forwards all the while. Errors: BpfError, and then the old one forwards on."""
+    sizes = _sizes(configuration)
+    datapath = Datapath.open(pins, object_path, sizes)
+    differences = datapath.differences(object_path, sizes)
+    if datapath.is_version(object_path) and not differences:
+        return Adopted(datapath)
+    log.info("new_version", maps_made_anew=differences)
+    if differences:
+        return Adopted(datapath.stage(object_path, (), sizes), predecessor=datapath)
+    try:
+        successor = datapath.stage(object_path, _shareable(datapath), sizes)
+    except LoadError as error:
+        log.error("new_version_not_loaded", why=str(error))
+        return Adopted(datapath, fault=f"the datapath's new version does not load, the old one runs on: {error}")
+    successor.promote()
+    datapath.close()
+    return Adopted(successor)
+
+
+def _shareable(datapath: Datapath) -> list[str]:
+    """Name the maps that two versions can have in common; program arrays hold each version's own programs."""
+    return [name for name, map_ in datapath.maps.items() if map_.type != MapType.PROG_ARRAY]
+
+
+def _sizes(configuration: GatewayConfiguration) -> dict[str, int]:
+    """Entries of the maps that the configuration sizes: lines of 64 bytes."""
+    lines = configuration.datapath.memory_mb * LINES_PER_MEGABYTE
+    return {"arena": lines, "connections": lines, "neighbours": NEIGHBOUR_LINES}

@@ -1,0 +1,122 @@
+"""The composition root: the one place that knows all parts of the gateway."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import structlog
+from fastapi import FastAPI
+
+from gateway import logs
+from gateway.adoption import Adopted, adopt
+from gateway.api import application
+from gateway.api.secrets import CertificateFiles, admin_token, server_certificate
+from gateway.api.server import ListenError, listen, notify_service_manager, serve
+from gateway.configuration import GatewayConfiguration, split_endpoint
+from gateway.datapath.build import BuildError, build
+from gateway.datapath.layout import Layout
+from gateway.datapath.libbpf import BpfError
+from gateway.datapath.pins import PinDirectory, PinsBusyError
+from gateway.machine import Machine
+from gateway.programming.programmer import Programmer
+from gateway.transactions import Transactions
+from plugins.contract import UnknownPluginError, load
+
+log = structlog.get_logger(__name__)
+
+STORE = "policy.sqlite"
+FORGET_MOVES_SECONDS = 60.0
+
+
+class StartError(Exception):
+    """The gateway cannot start; the text says why and how to mend it. What is pinned forwards on."""
+
+
+def run(configuration: GatewayConfiguration) -> None:
+    """Run the gateway until SIGTERM or SIGINT; the datapath forwards on afterwards. Errors: StartError."""
+    logs.configure()
+    try:
+        _run(configuration)
+    except (BpfError, BuildError, PinsBusyError, ListenError, UnknownPluginError) as error:
+        raise StartError(str(error)) from error
+    except OSError as error:
+        where = error.filename or configuration.state_dir
+        raise StartError(f"{where}: {error.strerror}: the gateway needs to write there, as root") from error
+
+
+def _run(configuration: GatewayConfiguration) -> None:
+    plugins = load(configuration.plugins.enabled)
+    configuration.state_dir.mkdir(parents=True, exist_ok=True)
+    token = admin_token(configuration.state_dir)
+    files = _certificate(configuration)
+    with ExitStack() as parts:
+        lock_file = configuration.state_dir / "datapath.lock"
+        pins = parts.enter_context(PinDirectory.hold(configuration.datapath.pin_dir, lock_file))
+        listener = parts.enter_context(listen(configuration.api.listen))
+        object_path = build()
+        adopted = adopt(pins, object_path, configuration)
+        programmer = Programmer(adopted.datapath, Layout.of(object_path), configuration)
+        machine = Machine(configuration, adopted.datapath, programmer, adopted.fault)
+        parts.callback(machine.close)
+        transactions = Transactions(configuration.state_dir / STORE, programmer, configuration.ports_by_name())
+        transactions.start()
+        parts.callback(transactions.stop)
+        _promote_when_filled(adopted, transactions)
+        parts.enter_context(_forgetting_moves(programmer))
+        _serve(configuration, transactions, application.create(transactions, machine, plugins, token), listener, files)
+
+
+def _serve(
+    configuration: GatewayConfiguration,
+    transactions: Transactions,
+    api: FastAPI,
+    listener: socket.socket,
+    files: CertificateFiles,
+) -> None:
+    def serving() -> None:
+        log.info("serving", listen=configuration.api.listen, revision=transactions.held.snapshot.revision)
+        transactions.settled().add_done_callback(lambda _: notify_service_manager("READY=1"))
+
+    serve(api, listener, files, serving)
+    notify_service_manager("STOPPING=1")
+    log.info("stopping", datapath="forwards on")
+
+
+def _certificate(configuration: GatewayConfiguration) -> CertificateFiles:
+    api = configuration.api
+    if api.certificate is not None and api.private_key is not None:
+        return CertificateFiles(api.certificate, api.private_key)
+    host, _ = split_endpoint(api.listen)
+    return server_certificate(configuration.state_dir, {configuration.name, host})
+
+
+def _promote_when_filled(adopted: Adopted, transactions: Transactions) -> None:
+    """Let a new version take over once it holds what is accepted, all of it."""
+
+    def promote(_: object) -> None:
+        if transactions.store_fault or transactions.programmed.failure or transactions.programmed.errors:
+            log.error("new_version_not_in_place", why="the policy is not programmed whole; the old version forwards on")
+        else:
+            adopted.promote()
+
+    if adopted.predecessor is not None:
+        transactions.settled().add_done_callback(promote)
+
+
+@contextmanager
+def _forgetting_moves(programmer: Programmer) -> Iterator[None]:
+    """Stop admitting the addresses that virtual machines have left, some time after they left."""
+    ended = threading.Event()
+
+    def forget() -> None:
+        while not ended.wait(FORGET_MOVES_SECONDS):
+            programmer.forget_moves()
+
+    thread = threading.Thread(target=forget, name="moves")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

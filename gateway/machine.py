@@ -1,0 +1,111 @@
+"""The running gateway beneath the policy, as status, metrics and `explain` show it."""
+
+import threading
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import structlog
+
+from gateway.api.machine import Counters, PortState
+from gateway.configuration import GatewayConfiguration, Port
+from gateway.datapath.loader import Datapath
+from gateway.datapath.model.question import Question
+from gateway.explanation import explanation
+from gateway.policy.model import Policy
+from gateway.programming.programmer import Programmer
+from gateway.underlay import forwarding_guard
+from gateway.underlay.network import Link
+from gateway.underlay.underlay import Underlay
+
+log = structlog.get_logger(__name__)
+
+
+class Machine:
+    """Joins datapath, programmer and underlay: interfaces that come and go are attached and reported here.
+
+    `datapath` may be replaced by its successor at any time.
+    """
+
+    def __init__(
+        self, configuration: GatewayConfiguration, datapath: Datapath, programmer: Programmer, fault: str | None
+    ) -> None:
+        self.name = configuration.name
+        self.datapath = datapath
+        self._configuration = configuration
+        self._programmer = programmer
+        self._fault = fault
+        self._interfaces = {port.interface for port in configuration.ports}
+        self._lock = threading.Lock()  # of the following three
+        self._links: dict[str, Link] = {}
+        self._refused: dict[str, str] = {}
+        self._guarded: frozenset[str] = frozenset()
+        self._guard_fault: str | None = None
+        self._underlay = Underlay(configuration.provider_addresses(), programmer.hops_changed, self._links_changed)
+        programmer.follow(self._underlay)
+        links = self._underlay.links()
+        self._links_changed(links)
+        for name in sorted(self._interfaces - links.keys()):
+            log.warning("interface_missing", interface=name, present=sorted(links))
+
+    def close(self) -> None:
+        """Stop following Linux; what is attached forwards on."""
+        self._underlay.close()
+
+    def ports(self) -> list[PortState]:
+        """Return the configured ports with what the kernel says of them."""
+        links, attached = self._underlay.links(), self.datapath.attached()
+        return [self._port_state(port, links, attached) for port in self._configuration.ports]
+
+    def counters(self) -> Counters:
+        """Read the counters of the datapath."""
+        return Counters()
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with the machine at this moment."""
+        return [fault for fault in (self._fault, self._guard_fault) if fault]
+
+    def explain(self, policy: Policy, question: Question) -> dict[str, Any]:
+        """Run the reference model on a described packet. Raises QuestionError."""
+        return explanation(question, policy, self._configuration, self._underlay.links(), self._underlay.hops())
+
+    def _links_changed(self, changes: Mapping[str, Link | None]) -> None:
+        with self._lock:
+            self._links.update({name: link for name, link in changes.items() if link is not None})
+            for name in changes.keys() - {name for name, link in changes.items() if link}:
+                self._links.pop(name, None)
+            for name in self._interfaces & changes.keys():
+                self._refused.pop(name, None)
+                log.info("interface_changed", interface=name, present=changes[name] is not None)
+            for name, why in self._programmer.links_changed(changes).items():
+                self._refused[name] = why
+                log.error("interface_refused", interface=name, why=why)
+            self._guard()
+
+    def _guard(self) -> None:
+        """Keep Linux from routing tenants' packets in clear, also through VLAN devices on our interfaces."""
+        indexes = {link.index for name, link in self._links.items() if name in self._interfaces}
+        devices = {name for name, link in self._links.items() if link.parent_index in indexes}
+        wanted = frozenset(self._interfaces | devices)
+        if wanted == self._guarded:
+            return
+        try:
+            forwarding_guard.install(wanted)
+        except forwarding_guard.ForwardingGuardError as error:
+            self._guard_fault = str(error)
+            log.error("forwarding_not_guarded", why=str(error))
+        else:
+            self._guard_fault, self._guarded = None, wanted
+
+    def _port_state(self, port: Port, links: Mapping[str, Link], attached: Collection[int]) -> PortState:
+        link = links.get(port.interface)
+        if link is None:
+            state, detail = "missing", f"there is no interface {port.interface}; there are {', '.join(sorted(links))}"
+        elif port.interface in self._refused:
+            state, detail = "refused", self._refused[port.interface]
+        elif link.index not in attached:
+            state, detail = "detached", f"somebody detached the datapath from {port.interface}: restart the gateway"
+        elif not link.up:
+            state, detail = "down", f"ip link set {port.interface} up"
+        else:
+            state, detail = "attached", ""
+        return PortState(port.name, port.role, port.interface, port.vlan, state, detail)
