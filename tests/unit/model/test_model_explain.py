@@ -1,0 +1,126 @@
+"""Packets described in words, and what the gateway says it would do with them."""
+
+import json
+
+import pytest
+
+from gateway.datapath.model.explain import REASONS, Question, QuestionError, explain, to_json
+from gateway.datapath.model.verdict import DropReason, Verdict
+from gateway.policy.model import AccessControlList, AccessRule, AppliesTo
+from tests.unit.model.support import make_world, with_lists
+
+OUT = Question(source="10.1.1.11", destination="157.1.0.9", vsid=6001)
+
+
+def layers(verdict: Verdict) -> list[str]:
+    return [step.layer for step in verdict.steps]
+
+
+def test_each_layer_names_the_entry_that_decided() -> None:
+    verdict = explain(make_world(), Question(source="157.1.0.9", destination="10.1.6.21", origin="corpnet"))
+    assert verdict.action == "forwarded"
+    assert layers(verdict) == ["port", "admit", "route", "encapsulate", "leave", "verdict"]
+    assert verdict.steps[2].entry == "/routing_domains/0/lookup_records/3"
+    assert "6002" in verdict.steps[2].words
+
+
+def test_the_host_and_the_encapsulation_are_those_of_the_sources_record() -> None:
+    words = explain(make_world(), OUT).steps[1].words
+    assert words == "NVGRE from 192.168.1.10 to 192.168.6.2 with VSID 6001."
+
+
+def test_a_packet_may_be_said_to_come_from_another_host() -> None:
+    question = Question(
+        source="10.1.1.11", destination="157.1.0.9", vsid=6001, outer_source="192.168.3.30", encapsulation="vxlan"
+    )
+    assert explain(make_world(), question).reason == "source_not_admitted"
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "vsid"),
+    [("fd00:1::11", "fd00:157::9", 6001), ("10.1.6.22", "10.1.1.11", 6002), ("10.1.6.31", "10.1.6.99", 6002)],
+)
+def test_packets_of_every_encapsulation_can_be_asked_about(source: str, destination: str, vsid: int) -> None:
+    verdict = explain(make_world(), Question(source=source, destination=destination, vsid=vsid))
+    assert verdict.action == "forwarded", verdict
+
+
+def test_an_unknown_neighbour_is_taken_as_resolved_and_said_so() -> None:
+    world = make_world()
+    verdict = explain(world, Question(source="10.1.1.11", destination="157.1.8.8", vsid=6001))
+    assert verdict.action == "forwarded"
+    assert any("stands for it here" in step.words for step in verdict.steps if step.layer == "neighbours")
+    assert world.process("x0", b"").action == "passed"
+    assert ("x0", 0, "157.1.8.8") not in world.neighbours
+
+
+def test_asking_leaves_no_connection_behind() -> None:
+    rules = (AccessRule(1, "inbound", "deny"),)
+    world = make_world(with_lists(AccessControlList("a", (AppliesTo(vsid=6001),), rules=rules)))
+    forth = Question(source="10.1.1.11", destination="157.1.0.9", vsid=6001, protocol="udp", port=53)
+    back = Question(
+        source="157.1.0.9", destination="10.1.1.11", origin="corpnet", protocol="udp", source_port=53, port=49152
+    )
+    assert explain(world, forth).action == "forwarded"
+    denied = explain(world, back)
+    assert denied.reason == "access_list_inbound"
+    assert [step.entry for step in denied.steps if step.layer == "access lists"] == [
+        "/routing_domains/0/access_control_lists/0/rules/0"
+    ]
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp", "icmp", "icmpv6", 132, "50"])
+def test_every_protocol_can_be_asked_about(protocol: str | int) -> None:
+    question = Question(source="10.1.1.11", destination="157.1.0.9", vsid=6001, protocol=protocol, port=80)
+    assert explain(make_world(), question).action == "forwarded"
+
+
+def test_a_length_and_a_ttl_can_be_asked_about() -> None:
+    long = Question(source="157.1.0.9", destination="10.1.6.21", origin="corpnet", length=1551)
+    assert explain(make_world(external_mtu=9000), long).reason == "too_big"
+    aged = Question(source="157.1.0.9", destination="10.1.6.21", origin="corpnet", ttl=1)
+    assert explain(make_world(), aged).reason == "ttl_exceeded"
+
+
+def test_a_vlan_can_be_asked_about() -> None:
+    question = Question(source="157.1.0.9", destination="10.1.1.11", origin="corpnet", vlan=10)
+    verdict = explain(make_world(), question)
+    assert verdict.domain == "11111111-2222-3333-4444-000000000002"
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"source": "10.1.1"}, "source"),
+        ({"destination": "fd00::1"}, "destination"),
+        ({"vsid": None}, "vsid"),
+        ({"vsid": 1 << 24}, "vsid"),
+        ({"origin": "nowhere"}, "from"),
+        ({"source": "10.9.9.9"}, "outer_source"),
+        ({"outer_source": "x"}, "outer_source"),
+        ({"encapsulation": "gre"}, "encapsulation"),
+        ({"encapsulation": "rewrite"}, "destination"),
+        ({"protocol": "sctp"}, "protocol"),
+        ({"protocol": 256}, "protocol"),
+        ({"port": 65536}, "port"),
+        ({"source_port": -1}, "source_port"),
+        ({"ttl": 256}, "ttl"),
+        ({"length": 70000}, "length"),
+    ],
+)
+def test_a_faulty_question_is_refused_by_the_name_of_its_field(fields: dict[str, object], field: str) -> None:
+    good: dict[str, object] = {"source": "10.1.1.11", "destination": "157.1.0.9", "vsid": 6001}
+    with pytest.raises(QuestionError, match=f"^{field}: "):
+        explain(make_world(), Question(**(good | fields)))  # type: ignore[arg-type]
+
+
+def test_the_json_holds_all_of_the_verdict() -> None:
+    verdict = explain(make_world(), OUT)
+    answer = json.loads(json.dumps(to_json(verdict)))
+    assert (answer["verdict"], answer["reason"], answer["interface"]) == ("forwarded", None, "x0")
+    assert bytes.fromhex(answer["frame"]) == verdict.frame
+    assert [step["layer"] for step in answer["steps"]] == layers(verdict)
+
+
+def test_every_drop_reason_has_words() -> None:
+    assert set(REASONS) == set(DropReason)
