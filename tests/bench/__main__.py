@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.bench import control, rows
 from tests.bench.comparison import Contestant, Pace, rate, run_in_turn
 from tests.bench.figures import Figure, as_json, as_markdown, as_text
-from tests.bench.gateway import DaemonGateway
+from tests.bench.gateway import GatewayUnderTest
 from tests.bench.kernel import add_kernel
 from tests.bench.openvswitch import add_openvswitch
 from tests.bench.plan import Plan
@@ -52,7 +52,7 @@ def measure(chosen: argparse.Namespace, lifetime: ExitStack) -> Iterator[Figure]
     rig = Rig(lifetime)
     measurement = Measurement(rig)
     pace = QUICK if chosen.quick else FULL
-    gateway = DaemonGateway(rig, directory / "gateway")
+    gateway = GatewayUnderTest(rig, directory / "gateway")
     bare, turning = add_bare_redirect(rig, "bare"), add_bare_redirect(rig, "turn", turn_back=True)
     if "noise" in chosen.groups:
         twin = add_bare_redirect(rig, "twin")

@@ -13,14 +13,12 @@ from tests.bench.figures import Bound, Figure
 from tests.bench.plan import Plan
 from tests.bench.rig import Router
 
-MEMORY_MB = 64
-
 
 def push_and_change(router: Router, policy: Plan, changes: int, bounded: bool, directory: Path) -> list[Figure]:
     """Push as JSON to an empty gateway, change records one by one, and look at the daemon's memory."""
     size = f"{policy.records:,} records"
     with ExitStack() as lifetime:
-        daemon = Daemon(router, directory, MEMORY_MB, lifetime)
+        daemon = Daemon(router, directory, lifetime)
         before = daemon.resident_mb()
         body = as_body(policies.document(policy, "vxlan"))
         pushed = daemon.put("/v1/policy", body)
@@ -58,7 +56,7 @@ def push_yaml(router: Router, policy: Plan, directory: Path) -> Figure:
     """Push the same as YAML."""
     text = yaml.dump(policies.document(policy, "vxlan"), Dumper=yaml.CSafeDumper, sort_keys=False).encode()
     with ExitStack() as lifetime:
-        took = Daemon(router, directory, MEMORY_MB, lifetime).put("/v1/policy", text, "application/yaml")
+        took = Daemon(router, directory, lifetime).put("/v1/policy", text, "application/yaml")
     name = f"push of {policy.records:,} records as YAML to an empty gateway, programmed"
     return Figure(name, took, "s", remark=f"{len(text) / 1e6:.1f} MB of YAML")
 

@@ -21,7 +21,7 @@ _COMMAND = str(Path(sys.executable).parent / "tgw")
 _PATIENCE = 300  # seconds
 
 
-def configuration(directory: Path, pins: Path, memory_mb: int) -> str:
+def configuration(directory: Path, pins: Path) -> str:
     """Return the text of gateway.toml."""
     return f"""\
 name = "bench"
@@ -32,7 +32,6 @@ router_mac = "{plan.ROUTER_MAC}"
 listen = "127.0.0.1:{_API_PORT}"
 
 [datapath]
-memory_mb = {memory_mb}
 pin_dir = "{pins}"
 
 [[ports]]
@@ -51,13 +50,13 @@ interface = "external"
 class Daemon:
     """A running daemon with an empty policy; gone with its state and pins when `lifetime` ends."""
 
-    def __init__(self, router: Router, directory: Path, memory_mb: int, lifetime: ExitStack) -> None:
+    def __init__(self, router: Router, directory: Path, lifetime: ExitStack) -> None:
         directory.mkdir()
         pins = Path(f"/sys/fs/bpf/{router.namespace}")
         shutil.rmtree(pins, ignore_errors=True)
         lifetime.callback(shutil.rmtree, pins, ignore_errors=True)
         file = directory / "gateway.toml"
-        file.write_text(configuration(directory, pins, memory_mb))
+        file.write_text(configuration(directory, pins))
         self._process = _start(router.namespace, directory, file, lifetime)
         self._client = self._connect(router.namespace, directory / "state", lifetime)
 

@@ -1,44 +1,99 @@
-"""The gateway under test: its daemon, fed over HTTPS."""
+"""The gateway under test for packet rates: the real programs and the real programmer, in this process."""
 
+import shutil
 import socket
 import struct
+import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from gateway.configuration import load
+from gateway.datapath.build import build
+from gateway.datapath.layout import Layout
+from gateway.datapath.loader import Datapath
+from gateway.datapath.pins import PinDirectory
+from gateway.policy.document import parse_json
+from gateway.programming.block import LINE_BYTES
+from gateway.programming.programmer import Programmer
+from gateway.underlay.hop import Hop
+from gateway.underlay.network import Link
+from gateway.underlay.underlay import Underlay
 from tests.bench import plan, policies
-from tests.bench.control import MEMORY_MB
-from tests.bench.daemon import Daemon, as_body
+from tests.bench.daemon import as_body, configuration
 from tests.bench.namespaces import inside
 from tests.bench.plan import Plan
 from tests.bench.policies import Direction
 from tests.bench.rig import CORPNET_MAC, OUTSIDE, Rig, Router, address_provider_side
 
 _DOMAINS = Plan(1_000).domains
+_SIZES = {"arena": 1 << 22, "connections": 1 << 20, "neighbours": 1 << 15}  # lines of 64 bytes
+_PATIENCE = 30  # seconds
 
 
-class DaemonGateway:
-    """A gateway whose policy is pushed whole before each group of rows."""
+class GatewayUnderTest:
+    """A gateway between two wires; gone with its pins after `close`."""
 
     def __init__(self, rig: Rig, directory: Path) -> None:
         self._lifetime = rig.lifetime.enter_context(ExitStack())
         self.router: Router = rig.add("gateway")
         address_provider_side(self.router, Plan(1_000))
-        self._daemon = Daemon(self.router, directory, MEMORY_MB, self._lifetime)
+        self._hops_changed = threading.Event()
+        with inside(self.router.namespace):
+            self._programmer = self._start(directory)
         with inside(OUTSIDE):
             self._corpnet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
             self._corpnet.bind((self.router.far_end("external"), 0))
         self._lifetime.enter_context(self._corpnet)
 
     def program(self, policy: Plan, encapsulation: str, listed: Direction | None = None) -> None:
-        self._daemon.put("/v1/policy", as_body(policies.document(policy, encapsulation, listed)))
+        """Make it forward by a new policy and no other. Errors: RuntimeError."""
+        document = policies.document(policy, encapsulation, listed)
+        with inside(self.router.namespace):
+            errors = self._programmer.apply(parse_json(as_body(document)))
+        if errors:
+            raise RuntimeError(f"{len(errors)} domains could not be programmed: {next(iter(errors.values()))}")
+        while unresolved := self._programmer.unresolved():
+            if not self._hops_changed.wait(_PATIENCE):
+                raise RuntimeError(f"no way to {', '.join(unresolved)} within {_PATIENCE} s")
+            self._hops_changed.clear()
 
     def introduce_corpnet(self) -> None:
         """Ask for the gateway's address on every VLAN, as CorpNet's router."""
         for domain in range(_DOMAINS):
             self._corpnet.send(_arp_request(vlan=domain + 1))
 
+    def used_bytes(self) -> int:
+        """Return how much of the table memory holds something."""
+        return self._programmer.used_lines()[0] * LINE_BYTES
+
     def close(self) -> None:
         self._lifetime.close()
+
+    def _start(self, directory: Path) -> Programmer:
+        directory.mkdir()
+        pin_directory = Path(f"/sys/fs/bpf/{self.router.namespace}")
+        shutil.rmtree(pin_directory, ignore_errors=True)
+        self._lifetime.callback(shutil.rmtree, pin_directory, ignore_errors=True)
+        file = directory / "gateway.toml"
+        file.write_text(configuration(directory, pin_directory))
+        settings = load(file)
+        pins = self._lifetime.enter_context(PinDirectory.hold(pin_directory, directory / "lock"))
+        datapath = Datapath.create(pins, build(), sizes=_SIZES)
+        self._lifetime.callback(datapath.close)
+        programmer = Programmer(datapath, Layout.of(build()), settings)
+
+        def hops_changed(changes: Mapping[str, Hop | None]) -> None:
+            programmer.hops_changed(changes)
+            self._hops_changed.set()
+
+        def links_changed(changes: Mapping[str, Link | None]) -> None:
+            programmer.links_changed(changes)
+
+        underlay = Underlay(settings.provider_addresses(), hops_changed, links_changed)
+        self._lifetime.callback(underlay.close)
+        programmer.follow(underlay)
+        return programmer
 
 
 def _arp_request(vlan: int) -> bytes:
