@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 
-from deploy.lab import gateway, hosts, namespaces, network
+from deploy.lab import far_end, gateway, hosts, namespaces, network
 from deploy.lab.catalogue import LABS
 from deploy.lab.processes import listens
 from deploy.lab.running import RunningLab
@@ -64,6 +64,7 @@ def down(name: str, progress: Callable[[str], None] = print) -> None:
 def _build(running: RunningLab, progress: Callable[[str], None]) -> None:
     lab = running.topology
     progress(f"{lab.name}: {lab.title}")
+    far_end.compile_program(running)
     network.build_provider_network(running)
     network.build_gateway_links(running)
     for host in lab.hosts:

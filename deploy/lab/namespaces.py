@@ -58,8 +58,3 @@ def connect(near: tuple[str, str], far: tuple[str, str], mtu: int = 1500, near_m
     for namespace, name in (near, far):
         execute(enter(namespace, "ethtool", "-K", name, "tx", "off"))
         configure(namespace, [f"link set {name} up"])
-
-
-def poll(namespace: str, interface: str) -> None:
-    """Let this end of a veth pair receive what XDP at the other end redirects: only GRO or XDP make it poll."""
-    execute(enter(namespace, "ethtool", "-K", interface, "gro", "on"))

@@ -2,7 +2,7 @@
 
 import ipaddress
 
-from deploy.lab import namespaces, trunk
+from deploy.lab import far_end, namespaces, trunk
 from deploy.lab.hosts import UPLINK
 from deploy.lab.running import RunningLab
 from deploy.lab.topology import Host, Machine, Site, router_of
@@ -41,7 +41,7 @@ def build_gateway_links(lab: RunningLab) -> None:
         trunk.plug_provider(lab)
     else:
         attach_to_provider(lab, "gateway", "eth1", address)
-        namespaces.poll(lab.namespace("provider"), "gateway")
+        far_end.take_up(lab, "provider", "gateway")
     router = router_of(str(ipaddress.ip_interface(address).network))
     lab.configure("gateway", f"addr add {address} dev eth1", f"route add default via {router}")
 
@@ -76,7 +76,7 @@ def plug_site(lab: RunningLab, site: Site) -> None:
         attach_to_provider(lab, site.name, "eth0", lab.topology.gateway_address)
     else:
         lab.connect(site.name, "eth0", "gateway", lab.topology.external_ports()[site.port])
-        namespaces.poll(lab.namespace(site.name), "eth0")
+        far_end.take_up(lab, site.name, "eth0")
     lab.configure(site.name, *(f"addr add {address} dev eth0" for address in site.addresses))
     lab.configure(site.name, *(f"route add {prefix} via {next_hop}" for prefix, next_hop in site.routes))
 

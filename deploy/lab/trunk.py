@@ -1,6 +1,6 @@
 """A switch with VLANs before a gateway that has one card for all: Open vSwitch, as the kernel may lack VLANs."""
 
-from deploy.lab import namespaces
+from deploy.lab import far_end, namespaces
 from deploy.lab.openvswitch import Switch
 from deploy.lab.running import RunningLab
 from deploy.lab.topology import Site
@@ -13,9 +13,7 @@ def build(lab: RunningLab) -> None:
     mtu = lab.topology.provider_mtu
     namespaces.create(lab.namespace("trunk"))
     lab.connect("gateway", "eth1", "trunk", "gateway", mtu=mtu)
-    namespaces.poll(lab.namespace("trunk"), "gateway")
-    # Open vSwitch passes on nothing longer than the MTU: GRO shall make the card poll, but join no segments
-    lab.configure("trunk", f"link set gateway gro_max_size {mtu}")
+    far_end.take_up(lab, "trunk", "gateway")
     for node, interface in ("gateway", "eth1"), ("trunk", "gateway"):
         lab.run(node, "ethtool", "-K", interface, "txvlan", "off", "rxvlan", "off")
     switch = _switch(lab)
