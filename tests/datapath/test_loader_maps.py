@@ -164,7 +164,7 @@ def test_a_hundred_thousand_test_runs_take_seconds(datapath: Datapath) -> None:
     start = time.perf_counter()
     for _ in range(100_000):
         run(datapath.programs["receive"], FRAME)
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 10
     assert frames_counted(datapath) == {1: 100_000}
 
 
