@@ -92,7 +92,7 @@ def _start_servers(running: RunningLab) -> None:
         pages = running.directory / "pages" / name
         pages.mkdir(parents=True)
         (pages / "index.html").write_text(f"{domain} {name}\n")
-        http = ("/usr/bin/python3", "-m", "http.server", str(HTTP_PORT), "--directory", str(pages))
+        http = ("/usr/bin/python3", "-m", "http.server", str(HTTP_PORT), "--bind", "::", "--directory", str(pages))
         started.append((processes.start(f"{name}-http", namespace, *http), HTTP_PORT))
         started.append((processes.start(f"{name}-iperf3", namespace, "iperf3", "-s"), IPERF_PORT))
     for process, port in started:

@@ -84,7 +84,7 @@ class Processes:
         def met() -> bool:
             if condition():
                 return True
-            if not process.runs() or _is_zombie(process.pid):
+            if not process.runs():
                 raise ProcessError(f"{process.name} ended before it {what}: {self._last_words(process)}")
             return False
 
@@ -158,14 +158,9 @@ def listens(process: Process, port: int) -> bool:
 
 
 def _start_time(pid: int) -> str | None:
+    """Return the kernel's start time of a process, None when it has ended, reaped or not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+    return None if fields[0] == "Z" else fields[19]
