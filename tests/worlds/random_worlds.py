@@ -79,7 +79,6 @@ def random_world(random: Random) -> World:
     domains = tuple(_domain(random, number, shared) for number in range(random.randint(1, 4)))
     policy = Policy(hosts=_hosts(random), routing_domains=domains)
     interfaces = places.interfaces(random.choice(MTUS), random.choice((1400, 1500, 1550)))
-    also = {domain.id: frozenset({"192.168.77.7"}) for domain in domains if random.random() < 0.2}
     world = World(
         policy,
         places.PORTS,
@@ -87,7 +86,6 @@ def random_world(random: Random) -> World:
         interfaces,
         _underlay(random, policy, interfaces["p0"].mtu),
         dscp=random.choice(("uniform", "pipe")),
-        also_admitted=also,
     )
     for domain in domains:
         _know_neighbours(random, world, domain)

@@ -47,9 +47,11 @@ class Connection:
         return next((local.ip for local in self.local if local.version == version), None)
 
     def address_asking(self, neighbour: Address) -> Address | None:
-        """The address that asks for a neighbour: the one whose prefix holds it, else the first of its family."""
-        on_link = (local.ip for local in self.local if neighbour in local.network)
-        return next(on_link, self.address_of_family(neighbour.version))
+        """The address that asks for a neighbour: that of the longest prefix around it, else the first of its family."""
+        around = [local for local in self.local if neighbour in local.network]
+        if not around:
+            return self.address_of_family(neighbour.version)
+        return max(around, key=lambda local: local.network.prefixlen).ip
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def _refuse_hairpin(passage: Passage, origin: Origin, target: Record | Exit) -> 
 
 def _ask_access_lists(passage: Passage, origin: Origin, packet: Packet, target: Record | Exit) -> None:
     domain = origin.domain
-    if not domain.access_lists:
+    if not any(access_list.list.applies_to for access_list in domain.access_lists):
         return
     sender = receiver = Side()
     if origin.is_overlay:

@@ -23,11 +23,11 @@ def find(passage: Passage, origin: Origin, packet: Packet, flow_hash: int) -> Re
     if destination in domain.local:
         raise _local(passage, origin, packet)
     record = domain.records.get(destination)
-    if record is not None and record.provider_address not in passage.surroundings.provider_addresses:
-        passage.note("route", record.entry, f"{destination} has a record in VSID {record.vsid}.")
-        return record
     if record is not None:
-        passage.note("route", record.entry, f"{destination} has a record that leads here: the routes decide.")
+        if not _leads_here(passage, record):
+            passage.note("route", record.entry, f"{destination} has a record in VSID {record.vsid}.")
+            return record
+        passage.note("route", record.entry, f"{destination} is rewritten here for what lies beyond: the routes decide.")
     routes = best_routes(domain, destination)
     if not routes:
         passage.note("route", domain.entry, f"No prefix of {domain.source.name} holds {destination}.")
@@ -37,6 +37,11 @@ def find(passage: Passage, origin: Origin, packet: Packet, flow_hash: int) -> Re
     if isinstance(route.target, OnLink):
         return _wildcard(passage, origin, packet, route.target)
     return route.target
+
+
+def _leads_here(passage: Passage, record: Record) -> bool:
+    """Whether the record only gives an address outside the overlay a provider address of ours, to be rewritten to."""
+    return record.encapsulation == "rewrite" and record.provider_address in passage.surroundings.provider_addresses
 
 
 def _chosen(route: Route, destination: Address, equals: int) -> str:

@@ -77,7 +77,7 @@ def _overlay_mac(passage: Passage, origin: Origin, target: Address, asker: Addre
 def _leaves_subnet(domain: Domain, vsid: int | None, target: Address) -> bool:
     """Whether `target` lies in the virtual subnet, but a more specific route takes it elsewhere."""
     routes = lookup.best_routes(domain, target)
-    if vsid is None or not routes or isinstance(routes[0].target, OnLink):
+    if vsid is None or all(isinstance(route.target, OnLink) for route in routes):
         return False
     prefixes = [prefix for prefix in domain.subnets[vsid].router_addresses if target in prefix]
     return bool(prefixes) and routes[0].prefix.prefixlen > prefixes[0].prefixlen

@@ -1,6 +1,7 @@
 """Access control lists: whom they apply to, what their rules match, and what they remember."""
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -17,6 +18,8 @@ from gateway.datapath.model.world import World
 from gateway.policy.model import AccessControlList, AccessRule, AppliesTo, Policy
 from tests.unit.model.support import external, make_world, tunnelled, with_lists
 
+Decision = Literal["allow", "deny"]
+
 VM, OUTSIDE = "10.1.1.11", "157.1.0.9"
 WEB_ONLY = (
     AccessRule(100, "inbound", "allow", "tcp", destination_ports="80,443,8080-8089"),
@@ -24,7 +27,9 @@ WEB_ONLY = (
 )
 
 
-def on_subnet(*rules: AccessRule, vsid: int = 6001, inbound: str = "allow", outbound: str = "allow") -> Policy:
+def on_subnet(
+    *rules: AccessRule, vsid: int = 6001, inbound: Decision = "allow", outbound: Decision = "allow"
+) -> Policy:
     access_list = AccessControlList("subnet", (AppliesTo(vsid=vsid),), inbound, outbound, rules)
     return with_lists(access_list)
 
@@ -63,7 +68,7 @@ def test_the_lowest_priority_number_wins_wherever_it_stands() -> None:
 
 
 @pytest.mark.parametrize("default", ["allow", "deny"])
-def test_the_default_decides_where_no_rule_matches(default: str) -> None:
+def test_the_default_decides_where_no_rule_matches(default: Decision) -> None:
     other = AccessRule(1, "inbound", "deny" if default == "allow" else "allow", "tcp")
     expected = "forwarded" if default == "allow" else "access_list_inbound"
     assert fate(make_world(on_subnet(other, inbound=default)), udp_in(), outside=True) == expected

@@ -1,7 +1,9 @@
 """What the gateway answers: echo replies and ICMP errors, to whoever sent the packet, the way it came."""
 
+from typing import Any
+
 import pytest
-from scapy.layers.inet import GRE, ICMP, IP, TCP, UDP, IPerror
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
     ICMPv6EchoReply,
@@ -11,7 +13,7 @@ from scapy.layers.inet6 import (
     IPv6,
     IPv6ExtHdrFragment,
 )
-from scapy.layers.l2 import Dot1Q, Ether
+from scapy.layers.l2 import GRE, Dot1Q, Ether
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
 
@@ -34,14 +36,15 @@ from tests.unit.model.support import (
 )
 
 
-def from_vm(packet: Packet, **how: str) -> Verdict:
+def from_vm(packet: Packet, **how: Any) -> Verdict:
     return make_world().process("p0", tunnelled(packet, **how))
 
 
 def inner(verdict: Verdict) -> Packet:
     """The inner IP packet of an answer into the overlay."""
     frame = sent(verdict)
-    return (frame[VXLAN] if VXLAN in frame else frame[GRE])[Ether].payload
+    packet: Packet = (frame[VXLAN] if VXLAN in frame else frame[GRE])[Ether].payload
+    return packet
 
 
 @pytest.mark.parametrize("encapsulation", ["nvgre", "vxlan"])

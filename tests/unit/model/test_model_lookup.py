@@ -4,9 +4,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from scapy.layers.inet import GRE, ICMP, IP, UDP
+from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import Dot1Q, Ether
+from scapy.layers.l2 import GRE, Dot1Q, Ether
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
 
@@ -143,6 +143,15 @@ def test_one_nic_serves_as_provider_and_external_port() -> None:
     assert (out.action, out.interface) == ("forwarded", "p0")
     back = external(IP(src="157.2.0.9", dst="10.1.1.11") / ICMP(), destination="02:00:00:00:0a:00")
     assert world.process("p0", back).action == "forwarded"
+
+
+def test_all_addresses_of_a_host_and_those_that_vms_left_may_send() -> None:
+    packet = IP(src="10.1.1.11", dst="157.1.0.9") / ICMP()
+    world = make_world(also_admitted={BLUE: frozenset({"192.168.8.8"})})
+    for source, action in (("192.168.1.110", "forwarded"), ("192.168.8.8", "forwarded"), ("192.168.8.9", "dropped")):
+        assert world.process("p0", tunnelled(packet, source=source)).action == action
+    world.change_policy(world.policy)
+    assert world.process("p0", tunnelled(packet, source="192.168.8.8")).reason == "source_not_admitted"
 
 
 def reference_hash(source: bytes, destination: bytes, protocol: int, source_port: int, destination_port: int) -> int:

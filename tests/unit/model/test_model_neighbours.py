@@ -1,7 +1,7 @@
 """ARP and neighbour discovery: for VMs from policy, for external networks as a router does."""
 
 import pytest
-from scapy.layers.inet import GRE, ICMP, IP
+from scapy.layers.inet import ICMP, IP
 from scapy.layers.inet6 import (
     ICMPv6ND_NA,
     ICMPv6ND_NS,
@@ -9,7 +9,7 @@ from scapy.layers.inet6 import (
     ICMPv6NDOptSrcLLAddr,
     IPv6,
 )
-from scapy.layers.l2 import ARP, Dot1Q, Ether
+from scapy.layers.l2 import ARP, GRE, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from gateway.datapath.model.verdict import Verdict

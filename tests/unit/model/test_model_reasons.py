@@ -1,6 +1,7 @@
 """Every verdict and every drop reason, each by one packet."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
@@ -30,7 +31,7 @@ from tests.unit.model.support import (
 PING = IP(src="10.1.1.11", dst="157.1.0.9") / ICMP()
 
 
-def ping(destination: str, **fields: int) -> IP:
+def ping(destination: str, **fields: Any) -> IP:
     return IP(src="10.1.1.11", dst=destination, **fields) / ICMP()
 
 
@@ -41,7 +42,7 @@ def used_up() -> World:
     return world
 
 
-def with_list(**fields: str) -> Callable[[], World]:
+def with_list(**fields: Any) -> Callable[[], World]:
     access_list = AccessControlList("all", (AppliesTo(vsid=6001),), **fields)
     return lambda: make_world(with_lists(access_list))
 

@@ -1,9 +1,11 @@
 """NVGRE and VXLAN over IPv4 and IPv6: what comes out of them, and what is put in."""
 
+from typing import Any
+
 import pytest
-from scapy.layers.inet import GRE, ICMP, IP, TCP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
-from scapy.layers.l2 import Dot1Q, Ether
+from scapy.layers.l2 import GRE, Dot1Q, Ether
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
 
@@ -155,7 +157,7 @@ def test_the_outer_dscp_is_a_setting_and_ecn_is_copied(dscp: str, inner: int, ou
 
 # RFC 6040, figure 4: rows are the inner mark, columns the outer one; None is the drop.
 NOT_ECT, ECT_1, ECT_0, CE = 0, 1, 2, 3
-COMBINED = {
+COMBINED: dict[int, dict[int, int | None]] = {
     NOT_ECT: {NOT_ECT: NOT_ECT, ECT_0: NOT_ECT, ECT_1: NOT_ECT, CE: None},
     ECT_0: {NOT_ECT: ECT_0, ECT_0: ECT_0, ECT_1: ECT_1, CE: CE},
     ECT_1: {NOT_ECT: ECT_1, ECT_0: ECT_1, ECT_1: ECT_1, CE: CE},
@@ -168,7 +170,7 @@ COMBINED = {
 @pytest.mark.parametrize("source", ["192.168.1.10", "fd00:99::10"])
 def test_congestion_marks_are_combined_as_rfc_6040_says(inner: int, outer: int, source: str) -> None:
     expected = COMBINED[inner][outer]
-    field = {"tc": outer} if ":" in source else {"tos": outer}
+    field: dict[str, Any] = {"tc": outer} if ":" in source else {"tos": outer}
     for packet in (aged(PING, tos=0x28 | inner), aged(PING6, tc=0x28 | inner)):
         verdict = make_world().process("p0", tunnelled(packet, source=source, **field))
         if expected is None:
