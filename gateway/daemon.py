@@ -51,9 +51,9 @@ def _run(configuration: GatewayConfiguration) -> None:
     token = admin_token(configuration.state_dir)
     files = _certificate(configuration)
     with ExitStack() as parts:
+        listener = parts.enter_context(listen(configuration.api.listen))
         lock_file = configuration.state_dir / "datapath.lock"
         pins = parts.enter_context(PinDirectory.hold(configuration.datapath.pin_dir, lock_file))
-        listener = parts.enter_context(listen(configuration.api.listen))
         object_path = build()
         adopted = adopt(pins, object_path, configuration)
         programmer = Programmer(adopted.datapath, Layout.of(object_path), configuration)

@@ -42,7 +42,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """An accepted write: its revision, and the routing domains that it touched."""
+    """An accepted write: its revision, and the routing domains that it is about."""
 
     revision: int
     domains: frozenset[str]

@@ -122,7 +122,7 @@ class Transactions:
         return {domain: why for domain, why in self.programmed.errors.items() if domain in receipt.domains}
 
     def is_programmed(self, receipt: Receipt) -> bool:
-        """Tell whether the datapath, read back, holds all that the write touched."""
+        """Tell whether the datapath, read back, holds all that the write is about."""
         state = self.programmed
         return state.reached >= receipt.revision and state.failure is None and not self.errors(receipt)
 
@@ -149,7 +149,7 @@ class Transactions:
             _refuse(self.faults(terms.owner, policy))
             return amendments.with_part(held.snapshot, terms.owner, policy)
 
-        return self._write(terms, changes)
+        return self._write(terms, changes, frozenset(domain.id for domain in policy.routing_domains))
 
     def put_domain(self, terms: Terms, domain: RoutingDomain) -> Receipt:
         """Add or replace one routing domain. Raises PolicyFaults, and ConflictError if it is another owner's."""
@@ -161,7 +161,7 @@ class Transactions:
             _refuse(self.domain_faults(domain))
             return _changed(held, terms, domain)
 
-        return self._write(terms, changes)
+        return self._write(terms, changes, frozenset({domain.id}))
 
     def delete_domain(self, terms: Terms, domain_id: str) -> Receipt:
         """Remove one routing domain. Raises NotFoundError, ConflictError."""
@@ -171,7 +171,7 @@ class Transactions:
             amendments.domain_of(held.snapshot, domain_id, terms.owner)
             return Changes({domain_id: None})
 
-        return self._write(terms, changes)
+        return self._write(terms, changes, frozenset({domain_id}))
 
     def put_record(self, terms: Terms, domain_id: str, record: LookupRecord) -> Receipt:
         """Add or replace the record of (VSID, customer address). Raises NotFoundError, ConflictError, PolicyFaults.
@@ -188,7 +188,7 @@ class Transactions:
             _refuse(amendments.relative_to_last_record(changed, self.domain_faults(changed)))
             return _changed(held, terms, changed)
 
-        return self._write(terms, changes)
+        return self._write(terms, changes, frozenset({domain_id}))
 
     def delete_record(self, terms: Terms, domain_id: str, vsid: int, customer_address: str) -> Receipt:
         """Remove the record of (VSID, customer address). Raises NotFoundError, ConflictError, PolicyFaults."""
@@ -200,7 +200,7 @@ class Transactions:
             _refuse(self.domain_faults(changed))
             return _changed(held, terms, changed)
 
-        return self._write(terms, changes)
+        return self._write(terms, changes, frozenset({domain_id}))
 
     def rollback(self, terms: Terms, revision: int) -> Receipt:
         """Make a kept revision, all owners' parts, the present one. Raises RevisionUnknown, PolicyFaults."""
@@ -211,32 +211,34 @@ class Transactions:
             _refuse(validation.faults(wanted.policy(), self._ports))  # the ports may be others than they were then
             return held.snapshot.changes_to(wanted)
 
-        return self._write(terms, changes)
+        return self._write(terms, changes, frozenset())
 
-    def _write(self, terms: Terms, changes_of: Callable[[Held], Changes]) -> Receipt:
+    def _write(self, terms: Terms, changes_of: Callable[[Held], Changes], named: frozenset[str]) -> Receipt:
+        """Make one transaction; `named` are the routing domains that it is about, changed or not."""
         with self._writer:
             store = self._usable()
-            repeated = self._acknowledged(store, terms)
-            if repeated is not None:
-                return repeated
-            held = self._held
-            changes = changes_of(held)
+            acknowledged = self._acknowledged(store, terms)
+            if acknowledged is not None:
+                return Receipt(acknowledged, named)
+            revision = self._held.snapshot.revision
+            changes = changes_of(self._held)
             touched = frozenset(changes.domains)
-            if not (touched or changes.hosts or terms.key):
-                return Receipt(held.snapshot.revision, touched)
-            revision = store.commit(changes, terms.owner, held.snapshot.revision, terms.key, terms.digest)
-            self._accept(revision, changes)
-            # The addresses of hosts matter to every routing domain that has a record on them.
-            self._worker.submit(revision, self._held.policy, None if changes.hosts else touched)
-            return Receipt(revision, touched)
+            if touched or changes.hosts or terms.key:
+                revision = store.commit(changes, terms.owner, revision, terms.key, terms.digest)
+                self._accept(revision, changes)
+                # The addresses of hosts matter to every routing domain that has a record on them.
+                self._worker.submit(revision, self._held.policy, None if changes.hosts else touched)
+            elif self.programmed.failure or named & self.programmed.errors.keys():
+                self.program_again()
+            return Receipt(revision, named | touched)
 
-    def _acknowledged(self, store: Store, terms: Terms) -> Receipt | None:
+    def _acknowledged(self, store: Store, terms: Terms) -> int | None:
         known = store.idempotent(terms.owner, terms.key) if terms.key else None
         if known is None:
             return None
         if known.request_digest != terms.digest:
             raise KeyReusedError(f"{terms.key!r} was sent with another request, which made revision {known.revision}")
-        return Receipt(known.revision, frozenset(self._held.snapshot.domains))
+        return known.revision
 
     def _accept(self, revision: int, changes: Changes) -> None:
         changed_at = dict(self._held.changed_at)

@@ -18,7 +18,7 @@ from gateway.api import application
 from gateway.api.machine import Counters, DomainCounters, Fill, PortState, Traffic
 from gateway.api.secrets import admin_token, server_certificate
 from gateway.api.server import listen, serve, server
-from gateway.configuration import Api, GatewayConfiguration, Port
+from gateway.configuration import Api, GatewayConfiguration, Plugins, Port
 from gateway.datapath.model.question import Question
 from gateway.explanation import explanation
 from gateway.policy.model import Policy
@@ -108,18 +108,22 @@ def client(url: str, state_dir: Path, **options: Any) -> httpx.Client:
     return httpx.Client(base_url=url, verify=trust, timeout=60, trust_env=False, **options)
 
 
-def configuration(state_dir: Path, port: int) -> GatewayConfiguration:
+def configuration(state_dir: Path, port: int, plugins: tuple[str, ...] = ("policy",)) -> GatewayConfiguration:
     return GatewayConfiguration(
-        name="gateway1", state_dir=state_dir, api=Api(listen=f"127.0.0.1:{port}"), ports=CONFIGURED_PORTS
+        name="gateway1",
+        state_dir=state_dir,
+        api=Api(listen=f"127.0.0.1:{port}"),
+        plugins=Plugins(enabled=plugins),
+        ports=CONFIGURED_PORTS,
     )
 
 
 @contextmanager
-def running_gateway(state_dir: Path) -> Iterator[LiveGateway]:
+def running_gateway(state_dir: Path, plugins: tuple[str, ...] = ("policy",)) -> Iterator[LiveGateway]:
     """Serve in a thread of this process."""
     listener = listen("127.0.0.1:0")
     port = listener.getsockname()[1]
-    settings = configuration(state_dir, port)
+    settings = configuration(state_dir, port, plugins)
     programmer = RecordingProgrammer()
     transactions = Transactions(state_dir / "policy.sqlite", programmer, settings.ports_by_name())
     transactions.start()

@@ -7,9 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 from documents import blue, policy, red
-from fastapi import APIRouter, FastAPI
-from fastapi.testclient import TestClient
-from live_gateway import BLUE, RED, LiveGateway
+from fastapi import APIRouter
+from live_gateway import BLUE, RED, LiveGateway, running_gateway
 
 from gateway.policy.model import Policy, RoutingDomain
 from gateway.transactions import Terms, Transactions
@@ -58,12 +57,9 @@ def test_an_unknown_plugin_is_refused_with_those_installed() -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_an_installed_plugin_serves_its_routes_and_owns_its_domains(gateway: LiveGateway) -> None:
-    (other,) = load(["other"])
-    application = FastAPI()
-    application.include_router(other.router(gateway.transactions))
-    with TestClient(application) as orchestrator, gateway.client() as client:
-        assert orchestrator.post("/other/crimson").json() == 1
+def test_an_installed_plugin_serves_its_routes_and_owns_its_domains(tmp_path: Path) -> None:
+    with running_gateway(tmp_path, ("policy", "other")) as gateway, gateway.client() as client:
+        assert client.post("/other/crimson").json() == 1
         client.put("/v1/policy", json=policy(blue())).raise_for_status()
         assert names(client) == ["crimson", "blue"]
         assert names(client, owner="policy") == ["blue"]

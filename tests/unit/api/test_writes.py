@@ -100,10 +100,24 @@ def test_a_domain_that_cannot_be_programmed_is_named_and_others_are_not_held_up(
         assert other == {"revision": 2, "programmed": True}
         domains = {entry["name"]: entry["error"] for entry in client.get("/v1/status").json()["routing_domains"]}
         assert domains == {"blue": "no memory left", "red": None}
+        again = client.put(f"/v1/routing-domains/{BLUE}", json=blue(), params=waiting).json()
+        assert again == {"revision": 2, "programmed": False, "errors": {BLUE: "no memory left"}}
         gateway.programmer.errors = {}
         mended = client.put(f"{RECORD}/10.1.1.12", json=record(12), params=waiting).json()
         assert mended == {"revision": 3, "programmed": True}
         assert client.get("/v1/status").json()["policy"]["programmed_revision"] == 3
+
+
+def test_a_repeated_push_tries_again_what_could_not_be_programmed(gateway: LiveGateway) -> None:
+    gateway.programmer.errors = {BLUE: "no memory left"}
+    waiting = {"wait": "programmed"}
+    with gateway.client() as client:
+        assert not client.put("/v1/policy", json=policy(blue(), red()), params=waiting).json()["programmed"]
+        gateway.programmer.errors = {}
+        assert client.put("/v1/policy", json=policy(blue(), red()), params=waiting).json() == {
+            "revision": 1,
+            "programmed": True,
+        }
 
 
 def test_etags_follow_the_resource(gateway: LiveGateway) -> None:
