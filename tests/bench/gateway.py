@@ -14,6 +14,7 @@ from gateway.datapath.layout import Layout
 from gateway.datapath.loader import Datapath
 from gateway.datapath.pins import PinDirectory
 from gateway.policy.document import parse_json
+from gateway.policy.model import Policy
 from gateway.programming.block import LINE_BYTES
 from gateway.programming.programmer import Programmer
 from gateway.underlay.hop import Hop
@@ -47,9 +48,10 @@ class GatewayUnderTest:
         self._lifetime.enter_context(self._corpnet)
 
     def program(self, policy: Plan, encapsulation: str, listed: Direction | None = None) -> None:
-        """Make it forward by a new policy and no other. Errors: RuntimeError."""
+        """Make it forward by a new policy, without any connection from before. Errors: RuntimeError."""
         document = policies.document(policy, encapsulation, listed)
         with inside(self.router.namespace):
+            self._programmer.apply(Policy((), ()))
             errors = self._programmer.apply(parse_json(as_body(document)))
         if errors:
             raise RuntimeError(f"{len(errors)} domains could not be programmed: {next(iter(errors.values()))}")

@@ -36,7 +36,7 @@ class _Switch:
         """Return the process id when the daemon serves: `--detach` leaves the foreground only then."""
         file = self.directory / f"{program}.pid"
         options = (f"--pidfile={file}", f"--unixctl={self.directory / program}.ctl", f"--log-file={file}.log")
-        self.control(program, *arguments, *options, "-vconsole:off", "--detach", "--no-chdir")
+        self.control("nice", "-n", "-20", program, *arguments, *options, "-vconsole:off", "--detach", "--no-chdir")
         return int(file.read_text())
 
 
