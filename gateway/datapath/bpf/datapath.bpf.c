@@ -210,6 +210,7 @@ static __always_inline MUST_CHECK int leave_rewritten(struct xdp_md *ctx, struct
 
 		source = cell ? cell->target : TARGET_LOCAL;
 	}
+	source &= ~TARGET_HERE;
 	struct endpoint *own = bpf_map_lookup_elem(&endpoints, &source);
 
 	if (!own || own->encapsulation != ENCAPSULATION_REWRITE)

@@ -72,7 +72,7 @@ static __always_inline MUST_CHECK int age_packet(struct xdp_md *ctx, const struc
 }
 
 /* TCP's segments made small enough for the tunnel (RFC 4459, 3.2): the option of a SYN is lowered to `most`. */
-__noinline int clamp_segments(struct xdp_md *ctx, __u32 transport, __u32 most)
+__noinline int clamp_segments(struct xdp_md *ctx, __u32 transport, __u32 available, __u32 most)
 {
 	void *data_end = (void *)(long)ctx->data_end;
 	struct tcphdr *tcp = (void *)(long)ctx->data + (transport & 0xff);
@@ -81,6 +81,8 @@ __noinline int clamp_segments(struct xdp_md *ctx, __u32 transport, __u32 most)
 		return 0;
 	__u32 at = sizeof(*tcp), length = tcp->doff * 4;
 
+	if (length > available)
+		return 0;
 	for (int i = 0; i < 10; i++) {
 		__u8 *option = (void *)tcp + (at & 0x3f);
 
@@ -127,7 +129,7 @@ static __always_inline MUST_CHECK int prepare(struct xdp_md *ctx, struct packet 
 
 		if (p->limit < limit)
 			limit = p->limit;
-		clamp_segments(ctx, p->transport, limit - (is_six(p) ? 60 : 40));
+		clamp_segments(ctx, p->transport, p->network + p->length - p->transport, limit - (is_six(p) ? 60 : 40));
 	}
 	return VERDICT_NONE;
 }

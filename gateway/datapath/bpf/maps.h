@@ -9,13 +9,45 @@
 #define DOMAINS_MAX 4096 /* domain 0 stands for "none" in the counters */
 #define PORTS_MAX 4096	 /* port 0 is none */
 
+/* All that a line of the arena can be; through it the object's BTF holds every layout and number that Python needs. */
+union arena_line {
+	struct line line;
+	struct directory directory;
+	struct directory_more directory_more;
+	struct rewrite rewrite;
+	struct table table;
+	struct table_more table_more;
+	struct subnet subnet;
+	struct next_hop next_hop;
+	struct access_list access_list;
+	struct cell cells[CELLS_PER_LINE];
+	struct cell6 cells6[CELLS6_PER_LINE];
+	struct {
+		enum verdict verdict;
+		enum direction direction;
+		enum next_hop_kind next_hop_kind;
+		enum encapsulation encapsulation;
+		enum capture_what capture_what;
+		enum connection_state connection_state;
+	} numbers;
+};
+
+/* What the lines that programs write hold. */
+union learned_line {
+	struct line line;
+	struct connection connections[CELLS_PER_LINE];
+	struct connection6 connection6;
+	struct neighbour neighbours[CELLS_PER_LINE];
+	struct neighbour6 neighbours6[CELLS6_PER_LINE];
+};
+
 /* All that policy says, in blocks. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 4096);
 	__type(key, __u32);
-	__type(value, struct line);
+	__type(value, union arena_line);
 } arena SEC(".maps");
 
 struct {
@@ -63,7 +95,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 4096);
 	__type(key, __u32);
-	__type(value, struct line);
+	__type(value, union learned_line);
 } connections SEC(".maps");
 
 /* Written by the programs: a region for each external port. */
@@ -72,7 +104,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 4096);
 	__type(key, __u32);
-	__type(value, struct line);
+	__type(value, union learned_line);
 } neighbours SEC(".maps");
 
 struct {

@@ -11,6 +11,7 @@
 #define ND_TARGET_OPTION 2
 #define ND_FLAGS_ROUTER 0xe0000000 /* router, solicited, override */
 #define ND_FLAGS_HOST 0x60000000
+#define ND_FLAGS_TO_ALL 0xa0000000 /* not solicited: the answer to duplicate address detection */
 
 struct arp {
 	__u16 hardware, protocol;
@@ -77,7 +78,6 @@ static __always_inline __u64 mac_in_subnet(const struct packet *p, const __u32 *
 
 	if (!(leaf & LEAF_LINE_MASK) || !hop || hop->inside != p->vsid)
 		return 0;
-	*router = true;
 	return own_mac(p);
 }
 
@@ -221,9 +221,7 @@ static __always_inline MUST_CHECK int answer_nd(struct xdp_md *ctx, struct packe
 
 		if (!is_link_address(p, target))
 			return VERDICT_PASSED;
-		if (zero6(sender))
-			return DROP_NEIGHBOR_UNANSWERED;
-		if (sender_mac)
+		if (sender_mac && !zero6(sender))
 			learn6(port, sender, sender_mac);
 		mac = mac_of(port->mac);
 		router = true;
@@ -244,7 +242,14 @@ static __always_inline MUST_CHECK int answer_nd(struct xdp_md *ctx, struct packe
 	nd = (void *)(ip + 1);
 	if ((void *)(nd + 1) > (void *)(long)ctx->data_end)
 		return DROP_INTERNAL;
-	write_nd(ip, nd, target, sender, ND_ADVERTISEMENT, router ? ND_FLAGS_ROUTER : ND_FLAGS_HOST, target, ND_TARGET_OPTION, mac);
+	__u32 flags = router ? ND_FLAGS_ROUTER : ND_FLAGS_HOST;
+
+	if (zero6(sender)) { /* RFC 4861, 7.2.4: to all nodes */
+		sender[0] = bpf_htonl(0xff020000);
+		sender[3] = bpf_htonl(1);
+		flags = ND_FLAGS_TO_ALL;
+	}
+	write_nd(ip, nd, target, sender, ND_ADVERTISEMENT, flags, target, ND_TARGET_OPTION, mac);
 	int verdict = reflect(ctx, p, sizeof(*ip) + ND_ANSWER_LENGTH, external ? mac : own_mac(p));
 
 	return verdict ? verdict : VERDICT_ANSWERED;

@@ -262,7 +262,7 @@ static __always_inline MUST_CHECK int parse_ipv6(struct xdp_md *ctx, struct pack
 		if ((void *)(fragment + 1) > data_end || length < sizeof(*ip) + sizeof(*fragment))
 			return DROP_MALFORMED;
 		p->protocol = fragment->next;
-		p->fragment = fragment->offset & bpf_htons(0xfff8) ? 3 : 1;
+		p->fragment = fragment->offset & bpf_htons(0xfff8) ? 3 : !!(fragment->offset & bpf_htons(1));
 		p->fragment_id = fragment->id[0] ^ fragment->id[1];
 		header += sizeof(*fragment);
 		if (is_extension(p->protocol) || p->protocol == IPPROTO_FRAGMENT)

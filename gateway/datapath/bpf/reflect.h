@@ -128,11 +128,14 @@ static __always_inline MUST_CHECK int reflect(struct xdp_md *ctx, const struct p
 
 	if (p->encapsulation == ENCAPSULATION_VXLAN) {
 		struct udphdr *udp = data + ((p->ethernet - VXLAN_HEADER) & 0x7f);
+		__u32 *vxlan = (void *)(udp + 1);
 
-		if ((void *)(udp + 1) > data_end)
+		if ((void *)(vxlan + 2) > data_end)
 			return DROP_INTERNAL;
 		udp->len = bpf_htons(behind);
 		udp->check = 0;
+		vxlan[0] = bpf_htonl(VXLAN_HAS_VNI << 24);
+		vxlan[1] = bpf_htonl(p->vsid << 8);
 	}
 	void *outer = data + ((p->ethernet - tunnel - network) & 0x1f);
 

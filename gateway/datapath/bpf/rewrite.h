@@ -92,12 +92,12 @@ static __always_inline MUST_CHECK int receive_rewritten(struct xdp_md *ctx, stru
 	if (!p->block)
 		return DROP_UNKNOWN_VSID;
 	p->domain = number;
-	if (verdict)
-		return verdict;
 	struct rewrite *source = find_rewrite(p, p->source);
 
 	if (!source || source->domain != number)
 		return DROP_SOURCE_NOT_ADMITTED;
+	if (verdict)
+		return verdict;
 	p->vsid = source->vsid;
 	p->origin = FROM_REWRITE;
 	verdict = rewrite_addresses(ctx, p, source->customer, destination->customer);

@@ -3,18 +3,22 @@
 
 #include "packet.h"
 
-static __always_inline int take_exact(struct packet *p, __u32 target, __u16 subnet, const __u8 *mac)
+/* An exact entry decides, unless it only lends its rewritten address. */
+static __always_inline bool take_exact(struct packet *p, __u32 target, __u16 subnet, const __u8 *mac)
 {
-	p->subnet = subnet;
 	if (target == TARGET_LOCAL) {
+		p->subnet = subnet;
 		p->local = 1;
-		return VERDICT_NONE;
+		return true;
 	}
+	if (target & TARGET_HERE)
+		return false;
+	p->subnet = subnet;
 	p->hop_kind = NEXT_HOP_OVERLAY;
 	p->target = target;
 	p->mac = mac_of(mac);
 	copy6(p->gateway, p->destination);
-	return VERDICT_NONE;
+	return true;
 }
 
 static __always_inline int unreachable(struct packet *p, __u8 reason)
@@ -38,16 +42,16 @@ static __always_inline MUST_CHECK int find_route(struct packet *p)
 		if (leaf & LEAF_EXACT) {
 			struct cell6 *cell = find_cell6(p->block, &table->exact6, p->destination);
 
-			if (cell)
-				return take_exact(p, cell->target, cell->index, cell->mac);
+			if (cell && take_exact(p, cell->target, cell->index, cell->mac))
+				return VERDICT_NONE;
 		}
 	} else {
 		leaf = trie_find(p->block, table->routes4, bpf_ntohl(p->destination[V4]), 4);
 		if (leaf & LEAF_EXACT) {
 			struct cell *cell = find_cell(p->block, &table->exact4, p->destination[V4]);
 
-			if (cell)
-				return take_exact(p, cell->target, cell->index, cell->mac);
+			if (cell && take_exact(p, cell->target, cell->index, cell->mac))
+				return VERDICT_NONE;
 		}
 	}
 	__u32 line = leaf & LEAF_LINE_MASK;

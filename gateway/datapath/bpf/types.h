@@ -44,6 +44,7 @@ struct cell6 {
 };
 
 #define TARGET_LOCAL 0xffffffff /* a router address; index names its subnet */
+#define TARGET_HERE 0x80000000u /* with an endpoint: a rewrite record of what lies behind the gateway; routes lead there */
 
 /* A word of a trie node. */
 #define LEAF_CHILD 0x80000000u /* low bits: line of the next node */
@@ -324,3 +325,25 @@ enum verdict {
 	VERDICT_CONSUMED = 66,
 	VERDICT_PASSED = 67,
 };
+
+#define IS_A_LINE(type) _Static_assert(sizeof(struct type) == LINE_BYTES, #type " must fill a line")
+
+IS_A_LINE(line);
+IS_A_LINE(directory);
+IS_A_LINE(directory_more);
+IS_A_LINE(rewrite);
+IS_A_LINE(table);
+IS_A_LINE(table_more);
+IS_A_LINE(subnet);
+IS_A_LINE(next_hop);
+IS_A_LINE(access_list);
+IS_A_LINE(endpoint);
+IS_A_LINE(port);
+IS_A_LINE(domain);
+IS_A_LINE(root);
+IS_A_LINE(connection6);
+_Static_assert(sizeof(struct cell) * CELLS_PER_LINE == LINE_BYTES, "cells must fill a line");
+_Static_assert(sizeof(struct cell6) * CELLS6_PER_LINE == LINE_BYTES, "IPv6 cells must fill a line");
+_Static_assert(sizeof(struct connection) * CELLS_PER_LINE == LINE_BYTES, "connections must fill a line");
+_Static_assert(sizeof(struct neighbour) * CELLS_PER_LINE == LINE_BYTES, "neighbours must fill a line");
+_Static_assert(sizeof(struct neighbour6) * CELLS6_PER_LINE == LINE_BYTES, "IPv6 neighbours must fill a line");

@@ -1,0 +1,1 @@
+"""Policy made into tables, and tables into the datapath's memory."""

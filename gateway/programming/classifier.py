@@ -1,0 +1,157 @@
+"""An access list as bit vectors: for each part of a packet, which rules it satisfies.
+
+The reading side is `access_list_allows` in gateway/datapath/bpf/access_list.h; a list's lines count from its own start.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy
+import numpy.typing
+
+from gateway.datapath.layout import Layout
+from gateway.policy.addresses import address_range, family
+from gateway.policy.model import AccessControlList, AccessRule, port_ranges
+from gateway.programming.block import BlockBuilder, Bytes, CapacityError
+from gateway.programming.trie import CHILD, Trie
+
+RULES_MAX = 64 * 64
+_DEFAULT_ALLOW = 0x80000000
+_TCP, _UDP = 6, 17
+_BITS = {4: 32, 6: 128}
+
+
+def compile_access_list(access_list: AccessControlList, layout: Layout) -> Bytes:
+    """Turn an access list into a position-independent block. Raises CapacityError."""
+    builder = BlockBuilder()
+    builder.reserve(1)
+    header = numpy.zeros(1, layout.struct("access_list"))
+    defaults = {"inbound": access_list.default_inbound, "outbound": access_list.default_outbound}
+    for direction, default in defaults.items():
+        rules = sorted(
+            (rule for rule in access_list.rules if rule.direction == direction), key=lambda rule: rule.priority
+        )
+        if len(rules) > RULES_MAX:
+            raise CapacityError(
+                f"access list {access_list.name} has {len(rules)} {direction} rules, at most {RULES_MAX} fit: split it"
+            )
+        _add_classifier(builder, header[direction], rules, default == "allow")
+    return builder.finish(header)
+
+
+class _Vectors:
+    """Sets of rules (as bits of an int), each written once into the block."""
+
+    def __init__(self, builder: BlockBuilder, rules: int) -> None:
+        self._builder = builder
+        self._words = -(-rules // 64)
+        self._lines = {0: 0}
+
+    def line(self, mask: int) -> int:
+        if mask not in self._lines:
+            words = numpy.frombuffer(mask.to_bytes(self._words * 8, "little"), numpy.uint64)
+            summary = sum(1 << index for index, word in enumerate(words.tolist()) if word)
+            self._lines[mask] = self._builder.add(numpy.concatenate(([numpy.uint64(summary)], words)))
+        return self._lines[mask]
+
+
+def _add_classifier(builder: BlockBuilder, header: Any, rules: Sequence[AccessRule], allow: bool) -> None:
+    header["actions"] = _DEFAULT_ALLOW if allow else 0
+    if not rules:
+        return
+    vectors = _Vectors(builder, len(rules))
+    for part, prefixes in (
+        ("source", [rule.source_prefix for rule in rules]),
+        ("destination", [rule.destination_prefix for rule in rules]),
+    ):
+        for version in (4, 6):
+            header[f"{part}{version}"] = _prefixes(builder, vectors, prefixes, version)
+    header["source_ports"] = _ports(builder, vectors, [rule.source_ports for rule in rules])
+    header["destination_ports"] = _ports(builder, vectors, [rule.destination_ports for rule in rules])
+    header["protocols"] = _protocols(builder, vectors, rules)
+    allowed = _mask(index for index, rule in enumerate(rules) if rule.action == "allow")
+    # With no rule that allows, the vector of none must still be there: its line tells that there are rules.
+    header["actions"] |= vectors.line(allowed) or builder.reserve(-(-(len(rules) // 64 + 2) // 8))
+
+
+def _mask(indexes: Iterable[int]) -> int:
+    mask = 0
+    for index in indexes:
+        mask |= 1 << index
+    return mask
+
+
+def _prefixes(builder: BlockBuilder, vectors: _Vectors, prefixes: Sequence[str | None], version: int) -> int:
+    anywhere = _mask(index for index, prefix in enumerate(prefixes) if prefix is None)
+    by_prefix: dict[str, int] = {}
+    for index, prefix in enumerate(prefixes):
+        if prefix is not None and family(prefix) == version:
+            by_prefix[prefix] = by_prefix.get(prefix, 0) | 1 << index
+    if not by_prefix:
+        return vectors.line(anywhere)
+    masks = {vectors.line(anywhere): anywhere}
+    trie = Trie(vectors.line(anywhere))
+    width = _BITS[version] // 8
+    for prefix, own in sorted(by_prefix.items(), key=lambda item: address_range(item[0]).length):
+        network = address_range(prefix)
+        key = (network.first & ((1 << _BITS[version]) - 1)).to_bytes(width)
+        mask = masks[trie.find(key)] | own
+        masks[vectors.line(mask)] = mask
+        trie.insert(key, network.length, vectors.line(mask))
+    return trie.add_to(builder) | CHILD
+
+
+def _ports(builder: BlockBuilder, vectors: _Vectors, texts: Sequence[str | None]) -> int:
+    anything = _mask(index for index, text in enumerate(texts) if text is None)
+    edges: dict[int, int] = {}
+    for index, text in enumerate(texts):
+        for port in _flips(port_ranges(text)) if text is not None else ():
+            edges[port] = edges.get(port, 0) ^ 1 << index
+    if not edges:
+        return vectors.line(anything)
+    leaves, mask, start = numpy.empty(65536, numpy.uint32), anything, 0
+    for port, flipped in sorted(edges.items()):
+        leaves[start:port] = vectors.line(mask)
+        mask, start = mask ^ flipped, port
+    leaves[start:] = vectors.line(mask)
+    trie = Trie()
+    for high, row in enumerate(leaves.reshape(256, 256)):
+        if (row == row[0]).all():
+            trie.insert(bytes((high,)), 8, int(row[0]))
+        else:
+            for low, leaf in enumerate(row.tolist()):
+                trie.insert(bytes((high, low)), 16, leaf)
+    return trie.add_to(builder) | CHILD
+
+
+def _flips(ranges: Iterable[tuple[int, int]]) -> list[int]:
+    """Return the ports at which membership in a union of ranges changes, below 65536."""
+    flips: list[int] = []
+    for first, last in sorted(ranges):
+        if flips and first <= flips[-1]:
+            flips[-1] = max(flips[-1], last + 1)
+        else:
+            flips += [first, last + 1]
+    return [port for port in flips if port < 65536]
+
+
+def _protocols(builder: BlockBuilder, vectors: _Vectors, rules: Sequence[AccessRule]) -> int:
+    """Rules with ports match TCP and UDP only, whatever else they say."""
+    every, by_protocol = 0, {}
+    for index, rule in enumerate(rules):
+        number = rule.protocol_number()
+        if number is not None:
+            numbers = [number]
+        elif rule.source_ports is not None or rule.destination_ports is not None:
+            numbers = [_TCP, _UDP]
+        else:
+            every |= 1 << index
+            continue
+        for each in numbers:
+            by_protocol[each] = by_protocol.get(each, 0) | 1 << index
+    if not by_protocol:
+        return vectors.line(every)
+    trie = Trie(vectors.line(every))
+    for number, own in by_protocol.items():
+        trie.insert(bytes((number,)), 8, vectors.line(every | own))
+    return trie.add_to(builder) | CHILD

@@ -1,0 +1,96 @@
+"""The first block that a packet meets: ports, VSIDs, the gateway's provider addresses, rewritten addresses. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from gateway.datapath.layout import Layout
+from gateway.policy.addresses import family
+from gateway.programming.block import BlockBuilder, Bytes
+from gateway.programming.domain_block import mac_bytes, packed, words_of
+from gateway.programming.hash_table import add_table
+
+PORT_PROVIDER = 1
+PORT_EXTERNAL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PortEntry:
+    """A port that packets may come in by. `domain`: the number of the domain that its l3 connection is bound to, or 0."""
+
+    number: int
+    interface_index: int
+    vlan: int
+    provider: bool
+    domain: int
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteEntry:
+    """A provider address that stands for a customer address."""
+
+    provider_address: str
+    customer_address: str
+    domain: int
+    vsid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """All of it as plain values. `vsids`: (VSID, domain number)."""
+
+    ports: tuple[PortEntry, ...]
+    vsids: tuple[tuple[int, int], ...]
+    provider_addresses: tuple[str, ...]
+    rewrites: tuple[RewriteEntry, ...]
+    router_mac: str
+    dscp_uniform: bool
+
+
+def compile_directory(directory: Directory, layout: Layout) -> Bytes:
+    """Lay it out."""
+    builder = BlockBuilder()
+    builder.reserve(2)
+    header = numpy.zeros(1, layout.struct("directory"))
+    more = numpy.zeros(1, layout.struct("directory_more"))
+    ports = numpy.zeros(len(directory.ports), layout.struct("cell"))
+    for row, port in zip(ports, directory.ports, strict=True):
+        row["key"] = port.interface_index << 12 | port.vlan
+        row["index"] = port.number
+        row["target"] = port.domain
+        row["mac"][0] = (PORT_PROVIDER if port.provider else 0) | (PORT_EXTERNAL if port.domain else 0)
+    header["ports"] = add_table(builder, ports).values()
+    vsids = numpy.zeros(len(directory.vsids), layout.struct("cell"))
+    vsids["key"] = [vsid for vsid, _ in directory.vsids]
+    vsids["target"] = [domain for _, domain in directory.vsids]
+    header["vsids"] = add_table(builder, vsids).values()
+    for version in (4, 6):
+        own = [(address, 0) for address in directory.provider_addresses if family(address) == version]
+        header[f"providers{version}"] = add_table(builder, _cells(layout, version, own)).values()
+        lines = [
+            (entry.provider_address, _add_rewrite(builder, layout, entry))
+            for entry in directory.rewrites
+            if family(entry.provider_address) == version
+        ]
+        more[f"rewrites{version}"] = add_table(builder, _cells(layout, version, lines)).values()
+    header["router_mac"] = list(mac_bytes(directory.router_mac))
+    header["dscp_uniform"] = directory.dscp_uniform
+    return builder.finish(numpy.concatenate((header.view(numpy.uint8), more.view(numpy.uint8))))
+
+
+def _cells(layout: Layout, version: int, entries: Iterable[tuple[str, int]]) -> Any:
+    found = list(entries)
+    cells = numpy.zeros(len(found), layout.struct("cell" if version == 4 else "cell6"))
+    raw = numpy.frombuffer(b"".join(packed(address) for address, _ in found), numpy.uint32)
+    cells["key"] = raw if version == 4 else raw.reshape(-1, 4)
+    cells["target"] = [target for _, target in found]
+    return cells
+
+
+def _add_rewrite(builder: BlockBuilder, layout: Layout, entry: RewriteEntry) -> int:
+    row = numpy.zeros(1, layout.struct("rewrite"))
+    row["domain"], row["vsid"] = entry.domain, entry.vsid
+    row["customer"] = words_of(entry.customer_address)
+    return builder.add(row)

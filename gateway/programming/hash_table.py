@@ -1,0 +1,79 @@
+"""The datapath's one hash table, built whole: open addressing, cells in the order of their homes, never changed in place.
+
+Its reading side is `find_cell` in gateway/datapath/bpf/arena.h.
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy
+import numpy.typing
+
+from gateway.programming.block import BlockBuilder
+
+Words: TypeAlias = numpy.typing.NDArray[numpy.uint32]
+
+PROBE_LIMIT = 24
+_HOMES_PER_CELL = 2
+_SALTS = 4  # tried before the table is made larger
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Where a table lies: its first line, the number of its homes, the salt of its hash."""
+
+    first: int
+    size: int
+    salt: int
+
+    def values(self) -> tuple[int, int, int]:
+        """Return the members of struct region."""
+        return self.first, self.size, self.salt
+
+
+def mix(words: Words) -> Words:
+    """Scramble 32-bit words; `mix` of arena.h."""
+    h = words ^ (words >> numpy.uint32(16))
+    h = h * numpy.uint32(0x7FEB352D)
+    h ^= h >> numpy.uint32(15)
+    h = h * numpy.uint32(0x846CA68B)
+    return h ^ (h >> numpy.uint32(16))
+
+
+def fold(words: Words) -> Words:
+    """Make one word of each row of four; `fold` of arena.h."""
+    folded = words[:, 0].copy()
+    for column, by in ((1, 9), (2, 18), (3, 27)):
+        word = words[:, column]
+        folded ^= (word << numpy.uint32(by)) | (word >> numpy.uint32(32 - by))
+    return folded
+
+
+def add_table(builder: BlockBuilder, cells: numpy.typing.NDArray[Any]) -> Region:
+    """Place cells (struct cell or cell6, with different keys, none of them 0) into a new table of the block."""
+    keys = cells["key"]
+    folded = fold(keys) if keys.ndim == 2 else keys
+    positions, size, salt = _place(folded)
+    # One empty cell behind the last ends every search.
+    table = numpy.zeros(max(size, int(positions.max(initial=-1)) + 1) + 1, cells.dtype)
+    table[positions] = cells
+    return Region(builder.add(table), size, salt)
+
+
+def _place(folded: Words) -> tuple[numpy.typing.NDArray[numpy.int64], int, int]:
+    count = len(folded)
+    size = max(1, count * _HOMES_PER_CELL)
+    rank = numpy.arange(count)
+    while True:
+        for salt in range(_SALTS):
+            homes = (
+                (mix(folded ^ numpy.uint32(salt)).astype(numpy.uint64) * numpy.uint64(size)) >> numpy.uint64(32)
+            ).astype(numpy.int64)
+            order = numpy.argsort(homes, kind="stable")
+            ordered = homes[order]
+            places = numpy.maximum.accumulate(ordered - rank) + rank
+            if count == 0 or int((places - ordered).max()) < PROBE_LIMIT - 1:
+                positions = numpy.empty(count, numpy.int64)
+                positions[order] = places
+                return positions, size, salt
+        size += size // 4 + 1

@@ -1,0 +1,109 @@
+"""Ports of the datapath: an interface or a VLAN of it, with a number, what Linux says of it, and room for its neighbours."""
+
+from collections.abc import Mapping
+
+import numpy
+
+from gateway.datapath.layout import Layout
+from gateway.datapath.loader import Datapath
+from gateway.programming.block import CapacityError
+from gateway.programming.space import Space
+from gateway.underlay.network import Link
+
+PROGRAM = "gateway"
+NEIGHBOUR_LINES = 128  # 4 IPv4 neighbours each
+NEIGHBOUR_LINES6 = 32  # 2 IPv6 neighbours each
+
+
+class Ports:
+    """The `ports`, `devices` and `neighbours` maps, and the XDP links of the interfaces."""
+
+    def __init__(self, datapath: Datapath, layout: Layout) -> None:
+        self._datapath = datapath
+        self._rows = datapath.maps["ports"].records(layout.struct("port"))
+        neighbours = datapath.maps["neighbours"]
+        self._neighbours = neighbours.records(layout.struct("line"))
+        self._room = Space("the table of external neighbours", neighbours.max_entries)
+        self._links: dict[str, Link] = {}
+        self._numbers: dict[tuple[str, int], int] = {}
+        self._pinned = self._adopt()
+
+    def of_interface(self, interface: str, vlan: int) -> int:
+        """Return the number of a port, a new one if need be. Raises CapacityError."""
+        key = (interface, vlan)
+        if key not in self._numbers:
+            self._numbers[key] = self._pinned_number(key) or self._free_number()
+            self._write(key)
+        return self._numbers[key]
+
+    def make_external(self, number: int) -> None:
+        """Give a port room for the neighbours that it will learn. Raises CapacityError."""
+        row = self._rows[number]
+        if not row["neighbours4_lines"]:
+            for family, lines in (("4", NEIGHBOUR_LINES), ("6", NEIGHBOUR_LINES6)):
+                first = self._room.allocate(lines)
+                self._neighbours[first : first + lines] = numpy.zeros(lines, self._neighbours.dtype)
+                row[f"neighbours{family}"] = first
+                row[f"neighbours{family}_lines"] = lines
+
+    def interface_index(self, interface: str) -> int:
+        """Return Linux's index of an interface, 0 while it is not there."""
+        link = self._links.get(interface)
+        return link.index if link else 0
+
+    def links_changed(self, changes: Mapping[str, Link | None]) -> None:
+        """Follow Linux: these interfaces are new, different or gone."""
+        for name, link in changes.items():
+            if link is None:
+                self._links.pop(name, None)
+            else:
+                self._links[name] = link
+        for key in self._numbers:
+            if key[0] in changes:
+                self._write(key)
+
+    def attach(self, interface: str) -> None:
+        """Let the datapath take an interface's packets, if it is there. Raises AttachError."""
+        index = self.interface_index(interface)
+        if index:
+            self._datapath.attach(index, interface, PROGRAM)
+
+    def names(self) -> dict[int, str]:
+        """Return the interface name of each interface index in use."""
+        return {self.interface_index(name): name for name, _ in self._numbers if self.interface_index(name)}
+
+    def _adopt(self) -> dict[tuple[int, int], int]:
+        found = {}
+        for number in numpy.flatnonzero(self._rows["interface"]).tolist():
+            row = self._rows[number]
+            found[int(row["interface"]), int(row["vlan"])] = number
+            for family in ("4", "6"):
+                if row[f"neighbours{family}_lines"]:
+                    self._room.claim(int(row[f"neighbours{family}"]), int(row[f"neighbours{family}_lines"]))
+        return found
+
+    def _pinned_number(self, key: tuple[str, int]) -> int | None:
+        """The number that an earlier daemon gave it; an interface that returned has another index."""
+        number = self._pinned.get((self.interface_index(key[0]), key[1]))
+        return number if number not in self._numbers.values() else None
+
+    def _free_number(self) -> int:
+        taken = set(self._numbers.values()) | set(self._pinned.values())
+        number = next((each for each in range(1, len(self._rows)) if each not in taken), None)
+        if number is None:
+            raise CapacityError(
+                f"all {len(self._rows) - 1} ports are taken: fewer VLANs with l3 connections are needed"
+            )
+        return number
+
+    def _write(self, key: tuple[str, int]) -> None:
+        number, link = self._numbers[key], self._links.get(key[0])
+        row = self._rows[number]
+        row["vlan"] = key[1]
+        if link is None:
+            row["interface"] = 0
+            return
+        row["mtu"] = min(link.mtu, 65535)
+        row["mac"] = list(link.mac or bytes(6))
+        row["interface"] = link.index
+        self._datapath.maps["devices"].update(number.to_bytes(4, "little"), link.index.to_bytes(4, "little"))

@@ -1,0 +1,48 @@
+"""Which lines of an array are free: first fit, neighbours joined again."""
+
+from bisect import bisect_left, insort
+
+from gateway.programming.block import CapacityError
+
+
+class Space:
+    """The lines 1..size-1 of an array; line 0 means "none" everywhere and is never given out."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self._name = name
+        self._free = [(1, size - 1)] if size > 1 else []  # (first, lines), in order
+
+    def allocate(self, lines: int) -> int:
+        """Return the first of so many lines. Raises CapacityError."""
+        for index, (first, free) in enumerate(self._free):
+            if free >= lines:
+                self._free[index : index + 1] = [(first + lines, free - lines)] if free > lines else []
+                return first
+        raise CapacityError(
+            f"{self._name} is full: {lines} lines of 64 bytes in one piece are wanted, {self.free_lines()} are free in all; "
+            "raise memory_mb under [datapath] in the configuration and start again"
+        )
+
+    def claim(self, first: int, lines: int) -> None:
+        """Mark lines as taken that are known to be in use. Raises ValueError where they are taken already."""
+        index = bisect_left(self._free, (first + 1,)) - 1
+        start, free = self._free[index] if index >= 0 else (0, 0)
+        if not start <= first <= first + lines <= start + free:
+            raise ValueError(f"{self._name}: lines {first}..{first + lines - 1} are used twice")
+        rest = [(start, first - start), (first + lines, start + free - first - lines)]
+        self._free[index : index + 1] = [each for each in rest if each[1]]
+
+    def release(self, first: int, lines: int) -> None:
+        """Give lines back."""
+        insort(self._free, (first, lines))
+        index = bisect_left(self._free, (first, lines))
+        if index + 1 < len(self._free) and first + lines == self._free[index + 1][0]:
+            lines += self._free.pop(index + 1)[1]
+            self._free[index] = (first, lines)
+        if index and sum(self._free[index - 1]) == first:
+            self._free[index - 1] = (self._free[index - 1][0], self._free[index - 1][1] + lines)
+            del self._free[index]
+
+    def free_lines(self) -> int:
+        """Return how many lines are free."""
+        return sum(lines for _, lines in self._free)

@@ -1,0 +1,161 @@
+"""The real programs in a network namespace of their own, fed by the real programmer, one frame at a time."""
+
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from socket import AF_INET, AF_INET6, inet_pton
+
+import numpy
+
+from gateway.configuration import Datapath as DatapathSettings
+from gateway.configuration import GatewayConfiguration, Port
+from gateway.datapath import test_run
+from gateway.datapath.build import build
+from gateway.datapath.layout import Layout
+from gateway.datapath.loader import Datapath
+from gateway.datapath.model.world import Interface, UnderlayHop, World
+from gateway.datapath.pins import PinDirectory
+from gateway.datapath.ring_buffer import RingBuffer
+from gateway.policy.model import Policy
+from gateway.programming.domain_block import mac_bytes, words_of
+from gateway.programming.hash_table import fold, mix
+from gateway.programming.programmer import Programmer
+from gateway.underlay.hop import Hop
+from gateway.underlay.network import Link
+from tests.datapath.loader_support import index, ip, mounted_bpffs, own_network
+
+CAPTURE_ON = 1
+SIZES = {"arena": 1 << 16, "connections": 1 << 16, "neighbours": 1 << 13, "captured": 1 << 20}
+XDP_ACTIONS = {1: "dropped", 2: "passed", 3: "sent back", 4: "redirected"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the programs did with a frame, in the words of the model's Verdict."""
+
+    action: str
+    reason: str | None
+    domain: str | None
+    interface: str | None
+    frame: bytes | None
+
+
+class ProgramsUnderTest:
+    """One loaded datapath whose policy, ports and surroundings are set from a world of the model's."""
+
+    def __init__(self, datapath: Datapath, interfaces: Mapping[str, Interface]) -> None:
+        self.datapath = datapath
+        self.layout = Layout.of(build())
+        self.verdicts = {value: name for name, value in self.layout.enum("verdict").items()}
+        self._record = self.layout.struct("capture_record")
+        self._captured = RingBuffer(datapath.maps["captured"])
+        self._indexes: dict[str, int] = {}
+        self.set_interfaces(interfaces)
+
+    def set_interfaces(self, interfaces: Mapping[str, Interface]) -> None:
+        for interface in interfaces.values():
+            if interface.name not in self._indexes:
+                ip(f"link add {interface.name} type veth peer name {interface.name}-peer")
+                Path(f"/proc/sys/net/ipv6/conf/{interface.name}/disable_ipv6").write_text("1")
+                ip(f"link set {interface.name} address {interface.mac.replace('-', ':')} up")
+                self._indexes[interface.name] = index(interface.name)
+        self._names = {number: name for name, number in self._indexes.items()}
+
+    def place(self, world: World) -> dict[str, str]:
+        """Make the datapath what the world is; everything learned before is forgotten."""
+        for name in ("arena", "root", "domains", "endpoints", "ports", "connections", "neighbours"):
+            self.datapath.maps[name].mmap()[:] = 0
+        self.programmer = self.restarted(world.ports, world.router_mac, world.dscp)
+        self.programmer.links_changed(
+            {each.name: Link(each.name, self._indexes[each.name], mac_bytes(each.mac), each.mtu, True) for each in world.interfaces.values()}
+        )
+        errors = self.programmer.apply(world.policy)
+        self.programmer.hops_changed({address: self._hop(hop) for address, hop in world.underlay.items()})
+        self._learn(world)
+        self.numbers = {number: rdid for rdid, number in self.programmer.numbers().items()}
+        self.datapath.maps["root"].records(self.layout.struct("root"))["capture"] = CAPTURE_ON
+        self.refill_answers()
+        return errors
+
+    def restarted(self, ports: tuple[Port, ...], router_mac: str, dscp: str) -> Programmer:
+        """A programmer that finds what another one left."""
+        settings = DatapathSettings.model_validate({"dscp": dscp})
+        configuration = GatewayConfiguration(router_mac=router_mac, ports=ports, datapath=settings)
+        return Programmer(self.datapath, self.layout, configuration)
+
+    def apply(self, policy: Policy) -> dict[str, str]:
+        errors = self.programmer.apply(policy)
+        self.numbers = {number: rdid for rdid, number in self.programmer.numbers().items()}
+        return errors
+
+    def refill_answers(self) -> None:
+        budgets = self.datapath.maps["answer_budgets"]
+        for number in range(16):
+            budgets.update(number.to_bytes(4, "little"), bytes(budgets.value_size))
+
+    def process(self, interface: str, frame: bytes) -> Outcome:
+        """Run a frame of at least 14 bytes through the programs."""
+        action, after = test_run.run(self.datapath.programs["gateway"], frame, self._indexes[interface])
+        records = self._captured.consume()
+        assert records, f"no verdict was captured for {frame.hex()}"
+        record = numpy.frombuffer(records[-1], self._record)[0]
+        assert action in XDP_ACTIONS, f"XDP action {action}"
+        return self._outcome(int(record["verdict"]), int(record["domain"]), int(record["egress"]), after)
+
+    def _outcome(self, number: int, domain: int, egress: int, frame: bytes) -> Outcome:
+        name = self.verdicts[number]
+        rdid = self.numbers.get(domain) if name != "VERDICT_PASSED" else None
+        out = self._names[egress] if egress else None
+        if name.startswith("DROP_"):
+            return Outcome("dropped", name.removeprefix("DROP_").lower(), rdid, out, frame if out else None)
+        action = name.removeprefix("VERDICT_").lower()
+        return Outcome(action, None, rdid, out, frame if out else None)
+
+    def _hop(self, hop: UnderlayHop | None) -> Hop | None:
+        if hop is None:
+            return None
+        number = self._indexes[hop.interface]
+        return Hop(hop.interface, number, hop.vlan, hop.source, b"", mac_bytes(hop.destination_mac), hop.mtu)
+
+    def _learn(self, world: World) -> None:
+        """Write the neighbours that the world knows, as the programs would have."""
+        ports = self.datapath.maps["ports"].records(self.layout.struct("port"))
+        places = {(int(row["interface"]), int(row["vlan"])): row for row in ports if row["interface"]}
+        memory = self.datapath.maps["neighbours"].mmap().reshape(-1, 64)
+        for (interface, vlan, address), mac in world.neighbours.items():
+            row = places[self._indexes[interface], vlan]
+            _write_neighbour(memory, row, address, mac_bytes(mac), self.layout)
+
+
+def _write_neighbour(memory: numpy.ndarray, port: numpy.void, address: str, mac: bytes, layout: Layout) -> None:
+    six = ":" in address
+    words = numpy.frombuffer(inet_pton(AF_INET6 if six else AF_INET, address), numpy.uint32)
+    family, kind = ("6", "neighbour6") if six else ("4", "neighbour")
+    folded = fold(words.reshape(1, 4)) if six else words
+    line = int(port[f"neighbours{family}"]) + (int(mix(folded)[0]) * int(port[f"neighbours{family}_lines"]) >> 32)
+    entries = memory[line].view(layout.struct(kind))
+    entry = next(each for each in entries if not each["address"].any())
+    entry["mac"], entry["seen"] = list(mac), int(time.monotonic())
+    entry["address"] = words_of(address) if six else words[0]
+
+
+@contextmanager
+def programs_under_test(directory: Path, interfaces: Mapping[str, Interface]) -> Iterator[ProgramsUnderTest]:
+    """Load the datapath in a namespace of its own."""
+    with (
+        own_network(),
+        mounted_bpffs(directory / "bpf") as bpffs,
+        PinDirectory.hold(bpffs / "pins", directory / "lock") as pins,
+    ):
+        datapath = Datapath.create(pins, build(), SIZES)
+        try:
+            yield ProgramsUnderTest(datapath, interfaces)
+        finally:
+            datapath.remove()
+
+
+def run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
