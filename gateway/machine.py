@@ -8,6 +8,7 @@ import structlog
 
 from gateway.api.machine import Counters, PortState
 from gateway.configuration import GatewayConfiguration, Port
+from gateway.datapath.libbpf import BpfError
 from gateway.datapath.loader import Datapath
 from gateway.datapath.model.question import Question
 from gateway.explanation import explanation
@@ -76,10 +77,16 @@ class Machine:
             for name in self._interfaces & changes.keys():
                 self._refused.pop(name, None)
                 log.info("interface_changed", interface=name, present=changes[name] is not None)
-            for name, why in self._programmer.links_changed(changes).items():
+            for name, why in self._take_over(changes).items():
                 self._refused[name] = why
                 log.error("interface_refused", interface=name, why=why)
             self._guard()
+
+    def _take_over(self, changes: Mapping[str, Link | None]) -> dict[str, str]:
+        try:
+            return self._programmer.links_changed(changes)
+        except BpfError as error:  # it went away while it was taken over: the next event tells
+            return dict.fromkeys(self._interfaces & changes.keys(), str(error))
 
     def _guard(self) -> None:
         """Keep Linux from routing tenants' packets in clear, also through VLAN devices on our interfaces."""

@@ -24,7 +24,7 @@ def listen(address: str) -> socket.socket:
         return socket.create_server((host, int(port)), family=family, backlog=1024)
     except OSError as error:
         raise ListenError(
-            f"api.listen = {address!r}: {error.strerror}; another process may hold it (ss -ltnp), "
+            f"api.listen = {address!r}: {os.strerror(error.errno or 0)}; another process may hold it (ss -ltnp), "
             "or no interface has the address"
         ) from error
 
