@@ -29,6 +29,10 @@ class Gateway(Protocol):
         """Give it a policy in place of any other."""
         ...
 
+    def used_bytes(self) -> int:
+        """Return how much of the table memory holds something."""
+        ...
+
     def introduce_corpnet(self) -> None:
         """Let it learn CorpNet's next hop on every VLAN."""
         ...
@@ -80,6 +84,10 @@ def forwarding(field: Field, policy: Plan) -> Iterator[Figure]:
     """Route without access lists, each way and each encapsulation."""
     size = f"{policy.records:,} records"
     field.gateway.program(policy, "vxlan")
+    used = field.gateway.used_bytes()
+    yield Figure(
+        f"table memory per record, {size}", used / policy.records, "bytes", remark=f"{used / 1e6:.1f} MB in all"
+    )
     for frame in ("nvgre", "vxlan"):
         yield from _first_row(
             field, f"{frame.upper()} to CorpNet, {size}", Traffic(policy, frame, "corpnet"), "corpnet"
