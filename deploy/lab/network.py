@@ -74,6 +74,7 @@ def plug_site(lab: RunningLab, site: Site) -> None:
         trunk.plug(lab, site)
     elif lab.topology.one_nic:
         attach_to_provider(lab, site.name, "eth0", lab.topology.gateway_address)
+        lab.configure(site.name, "link set eth0 mtu 1500")
     else:
         lab.connect(site.name, "eth0", "gateway", lab.topology.external_ports()[site.port])
         far_end.take_up(lab, site.name, "eth0")

@@ -24,7 +24,7 @@ class Path:
 
 
 def pings(lab: RunningLab, node: str, address: str, count: int = 3, payload: int = 56, fragment: bool = True) -> bool:
-    """Tell whether echo requests are answered (the first may be lost to a missing neighbour); not `fragment` means DF."""
+    """Tell whether echo requests are answered, of which a missing neighbour may cost one; not `fragment` means DF."""
     options = ("-M", "dont" if fragment else "do", "-s", str(payload), "-c", str(count), "-i", "0.1", "-W", "2", "-n")
     return _attempt(lab, node, "ping", *options, address).returncode == 0
 

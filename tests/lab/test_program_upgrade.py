@@ -12,8 +12,8 @@ from deploy.lab.running import RunningLab
 from deploy.lab.streams import Report, Stream, streaming
 from gateway.datapath import build
 
-LATER = 'SEC("xdp") int later_version(struct xdp_md *context) { return XDP_PASS; }\n'
-UNLOADABLE = 'SEC("xdp") int unloadable(struct xdp_md *context) { return *(volatile int *)0; }\n'
+LATER = 'SEC("xdp") int later_version(struct xdp_md *c) { return c->data == c->data_end ? XDP_DROP : XDP_PASS; }\n'
+UNLOADABLE = 'SEC("xdp") int unloadable(struct xdp_md *c) { return *(volatile int *)(long)c->data; }\n'
 STREAMS = (
     Stream("blue", "BlueVM1", "BlueVM3", "10.1.6.21"),
     Stream("blue", "blue-corpnet", "BlueVM2", "10.1.1.12"),
