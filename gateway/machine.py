@@ -6,13 +6,16 @@ from typing import Any
 
 import structlog
 
-from gateway.api.machine import Counters, PortState
+from gateway.api.machine import Counters, DomainCounters, Fill, PortState, Traffic
 from gateway.configuration import GatewayConfiguration, Port
+from gateway.datapath import statistics
+from gateway.datapath.layout import Layout
 from gateway.datapath.libbpf import BpfError
 from gateway.datapath.loader import Datapath
 from gateway.datapath.model.question import Question
 from gateway.explanation import explanation
 from gateway.policy.model import Policy
+from gateway.programming.block import LINE_BYTES
 from gateway.programming.programmer import Programmer
 from gateway.underlay import forwarding_guard
 from gateway.underlay.network import Link
@@ -22,16 +25,19 @@ log = structlog.get_logger(__name__)
 
 
 class Machine:
-    """Joins datapath, programmer and underlay: interfaces that come and go are attached and reported here.
-
-    `datapath` may be replaced by its successor at any time.
-    """
+    """Joins datapath, programmer and underlay: interfaces that come and go are attached and reported here."""
 
     def __init__(
-        self, configuration: GatewayConfiguration, datapath: Datapath, programmer: Programmer, fault: str | None
+        self,
+        configuration: GatewayConfiguration,
+        datapath: Datapath,
+        layout: Layout,
+        programmer: Programmer,
+        fault: str | None,
     ) -> None:
         self.name = configuration.name
-        self.datapath = datapath
+        self._datapath = datapath
+        self._layout = layout
         self._configuration = configuration
         self._programmer = programmer
         self._fault = fault
@@ -54,12 +60,27 @@ class Machine:
 
     def ports(self) -> list[PortState]:
         """Return the configured ports with what the kernel says of them."""
-        links, attached = self._underlay.links(), self.datapath.attached()
+        links, attached = self._underlay.links(), self._datapath.attached()
         return [self._port_state(port, links, attached) for port in self._configuration.ports]
 
     def counters(self) -> Counters:
         """Read the counters of the datapath."""
-        return Counters()
+        read = statistics.read(self._datapath, self._layout)
+        outside = read.pop(0, None)
+        used, lines = self._programmer.used_lines()
+        return Counters(
+            domains={
+                domain_id: _counters(read[number])
+                for domain_id, number in self._programmer.numbers().items()
+                if number in read
+            },
+            drops=outside.drops if outside else {},
+            fill={"tables": Fill(used * LINE_BYTES, lines * LINE_BYTES, "bytes")},
+        )
+
+    def unresolved(self) -> list[str]:
+        """Return the provider addresses in use that Linux knows no way to, or no neighbour for."""
+        return self._programmer.unresolved()
 
     def faults(self) -> list[str]:
         """Return what is wrong with the machine at this moment."""
@@ -116,3 +137,7 @@ class Machine:
         else:
             state, detail = "attached", ""
         return PortState(port.name, port.role, port.interface, port.vlan, state, detail)
+
+
+def _counters(read: statistics.DomainStatistics) -> DomainCounters:
+    return DomainCounters({name: Traffic(*counted) for name, counted in read.traffic.items()}, read.drops)

@@ -67,6 +67,10 @@ class Machine(Protocol):
         """Read the counters of the datapath."""
         ...
 
+    def unresolved(self) -> Sequence[str]:
+        """Return the provider addresses in use that cannot be reached at this moment."""
+        ...
+
     def faults(self) -> Sequence[str]:
         """Return what is wrong at this moment, in sentences that say how to mend it."""
         ...

@@ -32,6 +32,8 @@ class GatewayCollector(Collector):
         yield from _traffic(counters, names)
         yield _drops(counters, names)
         yield from _fill(counters)
+        unresolved = len(self._machine.unresolved())
+        yield _gauge("unresolved_provider_addresses", "Provider addresses in use without a way to them.", unresolved)
         yield from self._revisions()
 
     def _revisions(self) -> Iterator[Metric]:

@@ -44,6 +44,7 @@ _EXAMPLE: dict[int | str, dict[str, Any]] = {
                         }
                     ],
                     "drops": {"unknown_vsid": 1},
+                    "unresolved_provider_addresses": ["192.0.2.99"],
                     "memory": {"tables": {"used": 1048576, "capacity": 67108864, "unit": "bytes"}},
                 }
             }
@@ -88,6 +89,7 @@ def document(transactions: Transactions, machine: Machine) -> dict[str, Any]:
         ],
         "routing_domains": _domains(held, programmed, counters),
         "drops": dict(counters.drops),
+        "unresolved_provider_addresses": list(machine.unresolved()),
         "memory": {
             name: {"used": fill.used, "capacity": fill.capacity, "unit": fill.unit}
             for name, fill in counters.fill.items()

@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+from gateway.cli.changes import abridged
 from gateway.cli.output import Json, print_json, print_table, working
 from gateway.cli.session import Session
 
@@ -58,6 +59,9 @@ def _print(document: dict[str, Any]) -> None:
         ("domain", "reason", "packets"),
         ((name, reason, packets) for name, drops in _drops(document) for reason, packets in sorted(drops.items())),
     )
+    unresolved = document["unresolved_provider_addresses"]
+    if unresolved:
+        typer.echo(f"No way to {len(unresolved):,} provider addresses: {abridged(unresolved)}")
     print_table(
         "Memory",
         ("map", "used", "capacity", "unit"),

@@ -71,6 +71,9 @@ class StillMachine:
         blue = DomainCounters({"overlay_to_external": Traffic(7, 700)}, {"no_route": 3})
         return Counters({BLUE: blue}, {"unknown_vsid": 1}, {"tables": Fill(1024, 4096, "bytes")})
 
+    def unresolved(self) -> list[str]:
+        return ["192.168.1.99"]
+
     def faults(self) -> list[str]:
         return []
 

@@ -30,6 +30,7 @@ def test_status_shows_what_is_held_programmed_and_counted(gateway: LiveGateway) 
     }
     assert [port["name"] for port in status["ports"]] == ["provider", "corpnet"]
     assert status["drops"] == {"unknown_vsid": 1}
+    assert status["unresolved_provider_addresses"] == ["192.168.1.99"]
     assert status["memory"] == {"tables": {"used": 1024, "capacity": 4096, "unit": "bytes"}}
 
 
@@ -49,6 +50,7 @@ def test_metrics_are_what_prometheus_reads(gateway: LiveGateway) -> None:
     assert samples["tenant_gateway_drops_total", "blue", "no_route"] == 3
     assert samples["tenant_gateway_drops_total", "", "unknown_vsid"] == 1
     assert samples["tenant_gateway_map_used", None, None] == 1024
+    assert samples["tenant_gateway_unresolved_provider_addresses", None, None] == 1
     assert samples["tenant_gateway_accepted_revision", None, None] == 1
     assert samples["tenant_gateway_programmed_revision", None, None] == 1
 

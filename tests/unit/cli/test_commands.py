@@ -98,7 +98,7 @@ def test_status_shows_domains_ports_and_drops(tgw: Command, written: Written) ->
     text(tgw("policy", "apply", written(policy(blue()))))
     output = text(tgw("status"))
     assert "revision 1 accepted, 1 programmed" in output
-    for word in ("blue", "provider", "corpnet", "no_route", "unknown_vsid", "attached"):
+    for word in ("blue", "provider", "corpnet", "no_route", "unknown_vsid", "attached", "192.168.1.99"):
         assert word in output
     assert document(tgw("status", "--json"))["policy"]["programmed"] is True
 
