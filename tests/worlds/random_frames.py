@@ -13,6 +13,18 @@ HOST_MAC = bytes.fromhex("02000000dd02")
 STRANGER_MAC = bytes.fromhex("02000000dd77")
 STRANGER = {4: bytes((192, 168, 200, 200)), 6: bytes.fromhex("fd00009900000000000000000000dead")}
 
+# Of neighbour discovery: the two link-layer addresses, alone, behind another, cut off, or of another length.
+OPTIONS = (
+    b"",
+    b"\1\1" + HOST_MAC,
+    b"\1\1" + HOST_MAC,
+    b"\2\1" + HOST_MAC,
+    b"\2\1" + HOST_MAC,
+    b"\x0e\1nonce!" + b"\1\1" + HOST_MAC,
+    b"\1\1" + HOST_MAC[:4],
+    b"\1\2" + HOST_MAC + bytes(8),
+)
+
 Sent = tuple[str, bytes]
 
 
@@ -163,12 +175,15 @@ def _external_question(random: Random, view: Scenery) -> Sent:
     if version == 4:
         sender = random.choice((other, other, other, target, bytes(4)))
         data = wire.arp(random.choice((1, 2)), HOST_MAC, sender, link.mac, target) + bytes(random.choice((0, 18)))
+        if random.random() < 0.05:
+            data = data[:4] + random.randbytes(2) + data[6:]
         return _on_link(link, random.choice((BROADCAST, link.mac)), wire.ARP, data)
     if random.random() < 0.5:
         source = random.choice((other, other, bytes(16)))
-        data = wire.discovery(135, source, b"\xff\2" + bytes(9) + b"\1\xff" + target[13:], target, b"\1\1" + HOST_MAC)
+        option = random.choice(OPTIONS)
+        data = wire.discovery(135, source, b"\xff\2" + bytes(9) + b"\1\xff" + target[13:], target, option)
         return _on_link(link, b"\x33\x33\xff" + target[13:], wire.IPV6, data)
-    data = wire.discovery(136, other, target, other, random.choice((b"", b"\2\1" + HOST_MAC)))
+    data = wire.discovery(136, other, target, other, random.choice(OPTIONS))
     return _on_link(link, link.mac, wire.IPV6, data)
 
 

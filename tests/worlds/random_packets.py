@@ -34,16 +34,24 @@ def random_packet(random: Random, source: bytes, destination: bytes) -> bytes:
     return _odd_ipv6(random, source, destination, protocol, payload)
 
 
+def _ports(random: Random) -> tuple[int, int]:
+    """Mostly those of two flows, in either direction, so that replies and errors meet what they belong to."""
+    if random.random() < 0.7:
+        return random.choice(((40000, 80), (80, 40000), (1024, 53), (53, 1024)))
+    return random.choice(PORTS), random.choice(PORTS)
+
+
 def _transport(random: Random, source: bytes, destination: bytes) -> tuple[int, bytes]:
     draw = random.random()
     size = random.choice((0, 0, 4, 32, 100))
     if draw < 0.02:
         size = random.randint(1300, 1700)
     payload = bytes(size)
-    ports = random.choice(PORTS), random.choice(PORTS)
+    ports = _ports(random)
     if draw < 0.35:
         flags = random.choice((SYN, SYN, SYN | ACK, ACK, ACK, FIN | ACK, RST))
-        return wire.TCP, wire.tcp(*ports, flags, random.choice(MSS_OPTIONS) if flags & SYN else b"", payload)
+        segment = wire.tcp(*ports, flags, random.choice(MSS_OPTIONS) if flags & SYN else b"", payload)
+        return wire.TCP, _odd_segment(random, segment) if random.random() < 0.05 else segment
     if draw < 0.6:
         return wire.UDP, wire.udp(*ports, payload, random.choice((0, 0xBEEF)))
     if draw < 0.8:
@@ -53,16 +61,37 @@ def _transport(random: Random, source: bytes, destination: bytes) -> tuple[int, 
     return random.choice((132, 50, 1, 58, 2)), random.randbytes(random.choice((0, 4, 8, 20)))
 
 
+def _odd_segment(random: Random, segment: bytes) -> bytes:
+    """A TCP header that claims to be longer or shorter than it is, or is cut off."""
+    if random.random() < 0.5:
+        return segment[: random.randint(8, len(segment))]
+    return segment[:12] + bytes((random.randrange(16) << 4,)) + segment[13:]
+
+
 def _icmp_other(random: Random, source: bytes, destination: bytes) -> tuple[int, bytes]:
     """An ICMP error about a packet that went the other way, now and then cut off; or another message."""
-    ports = random.choice(PORTS), random.choice(PORTS)
+    ports = _ports(random)
     quoted = random.choice((wire.udp(*ports, b""), wire.tcp(*ports, ACK), wire.echo(source, 1)[1]))
     protocol = {8: wire.UDP, 20: wire.TCP}.get(len(quoted), wire.UDP)
-    quote = wire.ip(destination, source, protocol, quoted)
+    quote = _odd_quote(random, destination, source, protocol, quoted)
     quote = quote[: random.choice((len(quote), len(quote), random.randint(0, len(quote))))]
     if len(source) == 4:
         return wire.ICMP, wire.icmp(random.choice((3, 3, 11, 5, 13)), 1, 0, quote)
     return wire.ICMPV6, wire.icmp(random.choice((1, 1, 3, 100, 134)), 0, 0, quote)
+
+
+def _odd_quote(random: Random, source: bytes, destination: bytes, protocol: int, payload: bytes) -> bytes:
+    """Mostly a proper packet; or a fragment of one, one with options, or another ICMP message."""
+    if random.random() < 0.8:
+        return wire.ip(source, destination, protocol, payload)
+    if len(source) == 16:
+        kind = random.choice((protocol, 44, wire.ICMPV6))
+        return wire.ipv6(source, destination, kind, random.choice((payload, wire.icmp(130, 0, 1 << 16))))
+    options = random.choice((b"", b"\1\1\1\0"))
+    fragment = random.choice((0, 0x2000, 5))
+    if random.random() < 0.5:
+        protocol, payload = wire.ICMP, wire.icmp(random.choice((3, 13)), 0, random.choice((1, 2)) << 16)
+    return wire.ipv4(source, destination, protocol, payload, fragment=fragment, options=options)
 
 
 def _odd_ipv4(random: Random, source: bytes, destination: bytes, protocol: int, payload: bytes) -> bytes:

@@ -121,11 +121,11 @@ def _record(
 
 def _lists(vsid: int) -> tuple[AccessControlList, ...]:
     web = AccessRule(priority=10, direction="inbound", action="allow", protocol="tcp", destination_ports="80")
-    ping = AccessRule(priority=20, direction="inbound", action="allow", protocol="icmp")
+    other = AccessRule(priority=20, direction="inbound", action="allow", protocol=132)
     no_udp = AccessRule(priority=5, direction="outbound", action="deny", protocol="udp", destination_prefix="8.0.0.0/8")
     return (
         AccessControlList(
-            name="web", applies_to=(AppliesTo(vsid=vsid + 1),), default_inbound="deny", rules=(web, ping)
+            name="web", applies_to=(AppliesTo(vsid=vsid + 1),), default_inbound="deny", rules=(web, other)
         ),
         AccessControlList(name="quiet", applies_to=(AppliesTo(customer_address="10.1.1.11"),), rules=(no_udp,)),
     )
@@ -149,9 +149,7 @@ def small_frames(world: World) -> Iterator[Sent]:
 def _packets(source: bytes, destination: bytes) -> Iterator[bytes]:
     """One IP packet of each sort."""
     four = len(source) == 4
-    echo, icmp = wire.echo(source, 7, b"abcd"), wire.ICMP if four else wire.ICMPV6
-    quote = wire.ip(destination, source, wire.TCP, wire.tcp(80, 4000, 16)[:8])
-    error = wire.icmp(3 if four else 1, 1, 0, quote)
+    echo = wire.echo(source, 7, b"abcd")
     yield wire.ip(source, destination, *echo)
     yield wire.ip(source, destination, *echo, ttl=1)
     yield wire.ip(source, destination, *wire.echo(source, 7, reply=True))
@@ -159,13 +157,32 @@ def _packets(source: bytes, destination: bytes) -> Iterator[bytes]:
     yield wire.ip(source, destination, wire.TCP, wire.tcp(80, 4000, 16))
     yield wire.ip(source, destination, wire.UDP, wire.udp(53, 53, b"", 0xBEEF))
     yield wire.ip(source, destination, wire.UDP, wire.udp(53, 9, bytes(1600)))
-    yield wire.ip(source, destination, icmp, error)
     yield wire.ip(source, destination, 132, bytes(12))
     if four:
         yield wire.ipv4(source, destination, *echo, options=b"\1\1\1\0")
     else:
         yield wire.ipv6(source, destination, wire.HOP_BY_HOP, bytes((wire.ICMPV6, 0, 1, 4, 0, 0, 0, 0)) + echo[1])
     yield from _fragments(source, destination, *echo)
+    yield from _errors(source, destination)
+
+
+def _errors(source: bytes, destination: bytes) -> Iterator[bytes]:
+    """ICMP errors about packets that went the other way: quoted whole, cut off before padding, or unlike a flow."""
+    four = len(source) == 4
+    protocol, kind = (wire.ICMP, 3) if four else (wire.ICMPV6, 1)
+    segment = wire.tcp(80, 4000, 16)[:8]
+    whole = wire.ip(destination, source, wire.TCP, segment)
+    query = wire.icmp(13 if four else 130, 0, 7 << 16, bytes(4))
+    if four:
+        fragment = wire.ipv4(destination, source, wire.TCP, segment, fragment=5)
+        options = wire.ipv4(destination, source, wire.TCP, segment, options=bytes(4))
+    else:
+        fragment = wire.ipv6(destination, source, 44, wire.fragment_header(wire.TCP, 5 << 3, 1) + segment)
+        options = wire.ipv6(destination, source, wire.HOP_BY_HOP, bytes((wire.TCP, *bytes(7))) + segment)
+    for quote in (whole, fragment, options, wire.ip(destination, source, protocol, query)):
+        yield wire.ip(source, destination, protocol, wire.icmp(kind, 1, 0, quote))
+    cut_off = wire.icmp(kind, 1, 0, whole[:-1])
+    yield wire.ip(source, destination, protocol, cut_off) + whole[-1:]
 
 
 def _fragments(source: bytes, destination: bytes, protocol: int, payload: bytes) -> Iterator[bytes]:
