@@ -1,10 +1,13 @@
 """A counted packet stream: every payload names its tenant and its number, so that what is lost or misrouted is known.
 
-python -m deploy.lab.stream send ADDRESS PORT OWNER RATE      until SIGTERM; its last packets tell how many there were
-python -m deploy.lab.stream receive PORT                      prints `bound`, and after those packets a JSON report
+python -m deploy.lab.stream send ADDRESS PORT OWNER RATE
+    prints `flowing` once it flows, and goes on until SIGTERM; its last packets tell how many there were
+python -m deploy.lab.stream receive PORT
+    prints `bound`, and after those packets a JSON report
 """
 
 import json
+import math
 import signal
 import socket
 import sys
@@ -21,23 +24,25 @@ AFTER_END_SECONDS = 0.5
 
 
 def send(address: str, port: int, owner: str, rate: int) -> None:
-    """Send `rate` packets a second, in small bursts by the clock."""
-    stopped = False
+    """Send `rate` packets a second, in small bursts by the clock, half a second long before and after what happens."""
+    last: float = math.inf
+    start, sent = time.monotonic(), 0
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        nonlocal stopped
-        stopped = True
+        nonlocal last
+        last = sent + rate / 2
 
     signal.signal(signal.SIGTERM, stop)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sender:
         sender.connect((address, port))
-        start, sent = time.monotonic(), 0
-        while not stopped:
+        while sent < last:
             due = int((time.monotonic() - start) * rate)
             for sequence in range(sent, due):
                 sender.send(f"{owner} {sequence} ".encode().ljust(PAYLOAD_BYTES, b"."))
-            sent = max(sent, due)
+            if sent < rate // 2 <= due:
+                print("flowing", flush=True)
+            sent = due
             time.sleep(TICK_SECONDS)
         for _ in range(LAST_WORDS):
             sender.send(f"{owner} end {sent} ".encode())

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from deploy.lab.namespaces import CommandError
 from deploy.lab.running import RunningLab
 
 PORT = 7000
@@ -43,22 +44,34 @@ class Report:
 
 @contextmanager
 def streaming(lab: RunningLab, streams: Sequence[Stream]) -> Iterator[list[Report]]:
-    """Run the streams around the block; the list is filled when it ends."""
+    """Run the streams around the block; the list is filled when it ends.
+
+    Every way is pinged first: a missing neighbour costs the packet that asks for it.
+    """
+    for stream in streams:
+        lab.run(stream.sender, "ping", "-c", "3", "-i", "0.2", "-w", "10", "-q", stream.address)
     reports: list[Report] = []
     with ExitStack() as stack:
         receivers = [stack.enter_context(_running(lab, s.receiver, "receive", str(s.port))) for s in streams]
         for receiver in receivers:
-            assert receiver.stdout and receiver.stdout.readline() == "bound\n"
+            _await_word(receiver, "bound")
         senders = [
             stack.enter_context(_running(lab, s.sender, "send", s.address, str(s.port), s.owner, str(s.rate)))
             for s in streams
         ]
+        for sender in senders:
+            _await_word(sender, "flowing")
         yield reports
         for sender in senders:
             sender.send_signal(signal.SIGTERM)
         for stream, receiver in zip(streams, receivers, strict=True):
             output, _ = receiver.communicate(timeout=60)
             reports.append(_report(stream, json.loads(output)))
+
+
+def _await_word(process: subprocess.Popen[str], word: str) -> None:
+    if process.stdout is None or process.stdout.readline() != f"{word}\n":
+        raise CommandError(f"{process.args!r} ended before it said {word}")
 
 
 def _report(stream: Stream, counted: dict[str, Any]) -> Report:
