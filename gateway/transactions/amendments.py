@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from gateway.configuration import Port
 from gateway.policy.faults import Fault
 from gateway.policy.model import Host, LookupRecord, Policy, RoutingDomain
+from gateway.policy.route_checks import connection_faults
 from gateway.policy.snapshot import Changes, Owned, Snapshot, Transaction
 from gateway.transactions.terms import ConflictError, NotFoundError
 
@@ -84,6 +86,16 @@ def last_changes(snapshot: Snapshot, history: Sequence[Transaction]) -> dict[str
     """Return for each routing domain the revision that last changed it; the snapshot's own where no kept one did."""
     by_name = {name: entry.revision for entry in reversed(history) for name in entry.changed}
     return {at: by_name.get(owned.domain.name, snapshot.revision) for at, owned in snapshot.domains.items()}
+
+
+def unfit_domains(policy: Policy, ports: Mapping[str, Port]) -> dict[str, str]:
+    """Find the routing domains whose connections these ports cannot carry, and say why."""
+    found = {}
+    for domain in policy.routing_domains:
+        fault = next(iter(connection_faults(domain, ports)), None)
+        if fault is not None:
+            found[domain.id] = f"{fault}: the ports were others when this was accepted; correct the one or the other"
+    return found
 
 
 def _records_beside(domain: RoutingDomain, vsid: int, customer_address: str) -> tuple[LookupRecord, ...]:

@@ -7,7 +7,7 @@ Receipt. The programming follows on a thread of its own, in the order of the num
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.configuration import Port
@@ -43,6 +43,7 @@ class Transactions:
         self._store: Store | StoreError = StoreError(f"{store_path}: not opened yet: wait for the gateway to start")
         self._held = Held(Snapshot(0, {}, {}), Policy(), {})
         self._claims = Claims(ports)
+        self._unfit: dict[str, str] = {}  # accepted when the configuration had other ports, and why not now
 
     def start(self) -> None:
         """Load what was accepted last and begin to program it.
@@ -59,6 +60,7 @@ class Transactions:
         self._store = store
         self._held = Held(snapshot, snapshot.policy(), amendments.last_changes(snapshot, history))
         self._claims = Claims(self._ports, self._held.policy.routing_domains)
+        self._unfit = amendments.unfit_domains(self._held.policy, self._ports)
         self.program_again()
 
     def stop(self) -> None:
@@ -71,9 +73,8 @@ class Transactions:
     def program_again(self) -> Receipt:
         """Program the accepted policy anew: at the start, or because an interface came back."""
         with self._writer:
-            held = self._held
-            self._worker.submit(held.snapshot.revision, held.policy, None)
-            return Receipt(held.snapshot.revision, frozenset(held.snapshot.domains))
+            self._program(None)
+            return Receipt(self._held.snapshot.revision, frozenset(self._held.snapshot.domains))
 
     @property
     def held(self) -> Held:
@@ -227,7 +228,7 @@ class Transactions:
                 revision = store.commit(changes, terms.owner, revision, terms.key, terms.digest)
                 self._accept(revision, changes)
                 # The addresses of hosts matter to every routing domain that has a record on them.
-                self._worker.submit(revision, self._held.policy, None if changes.hosts else touched)
+                self._program(None if changes.hosts else touched)
             elif self.programmed.failure or named & self.programmed.errors.keys():
                 self.program_again()
             return Receipt(revision, named | touched)
@@ -243,6 +244,7 @@ class Transactions:
     def _accept(self, revision: int, changes: Changes) -> None:
         changed_at = dict(self._held.changed_at)
         for domain_id, owned in changes.domains.items():
+            self._unfit.pop(domain_id, None)
             if owned is None:
                 changed_at.pop(domain_id, None)
                 self._claims.remove(domain_id)
@@ -251,6 +253,13 @@ class Transactions:
                 self._claims.put(owned.domain)
         snapshot = amendments.after(self._held.snapshot, changes, revision)
         self._held = Held(snapshot, snapshot.policy(), changed_at)
+
+    def _program(self, changed: frozenset[str] | None) -> None:
+        """Hand over what is accepted; a domain that does not fit the ports must not keep all others from it."""
+        policy, unfit = self._held.policy, dict(self._unfit)
+        if unfit:
+            policy = replace(policy, routing_domains=tuple(d for d in policy.routing_domains if d.id not in unfit))
+        self._worker.submit(self._held.snapshot.revision, policy, changed, unfit)
 
     def _usable(self) -> Store:
         if isinstance(self._store, StoreError):

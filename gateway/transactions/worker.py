@@ -47,9 +47,14 @@ class ProgrammingWorker:
         """What is known at this moment."""
         return self._state
 
-    def submit(self, revision: int, policy: Policy, changed: frozenset[str] | None) -> None:
-        """Program `policy`, in which only these routing domains changed since the last one (None: all may have)."""
-        done = self._thread.submit(self._program, revision, policy, changed)
+    def submit(
+        self, revision: int, policy: Policy, changed: frozenset[str] | None, left_out: Mapping[str, str]
+    ) -> None:
+        """Program `policy`, in which only these routing domains changed since the last one (None: all may have).
+
+        `left_out`: routing domains that were accepted and are not in `policy`, and why.
+        """
+        done = self._thread.submit(self._program, revision, policy, changed, left_out)
         self._pending[revision] = done
         done.add_done_callback(lambda _: self._forget(revision, done))
 
@@ -69,21 +74,24 @@ class ProgrammingWorker:
         if self._pending.get(revision) is done:
             del self._pending[revision]
 
-    def _program(self, revision: int, policy: Policy, changed: frozenset[str] | None) -> None:
+    def _program(
+        self, revision: int, policy: Policy, changed: frozenset[str] | None, left_out: Mapping[str, str]
+    ) -> None:
         before = self._state
         try:
-            errors = self._apply(policy, None if before.failure else changed)
+            errors = {**left_out, **self._apply(policy, None if before.failure else changed)}
         except Exception as error:  # the thread's edge: status tells it, and the next revision is applied whole
             log.exception("programming_failed", revision=revision)
             self._state = Programmed(before.revision, revision, before.errors, f"{type(error).__name__}: {error}")
             return
         self._state = Programmed(before.revision if errors else revision, revision, errors)
-        for domain, why in errors.items():
+        for domain, why in errors.items() - before.errors.items():
             log.error("domain_not_programmed", revision=revision, domain=domain, why=why)
 
     def _apply(self, policy: Policy, changed: frozenset[str] | None) -> dict[str, str]:
         if changed is None or len(changed) > 1:
             return self._programmer.apply(policy)
+        # What could not be programmed before is still not: only what changed is tried.
         errors = {domain: why for domain, why in self._state.errors.items() if domain not in changed}
         for domain_id in changed:
             errors |= self._programmer.apply_domain(policy, domain_id)

@@ -111,22 +111,29 @@ def client(url: str, state_dir: Path, **options: Any) -> httpx.Client:
     return httpx.Client(base_url=url, verify=trust, timeout=60, trust_env=False, **options)
 
 
-def configuration(state_dir: Path, port: int, plugins: tuple[str, ...] = ("policy",)) -> GatewayConfiguration:
+def configuration(
+    state_dir: Path,
+    port: int,
+    plugins: tuple[str, ...] = ("policy",),
+    ports: tuple[Port, ...] = CONFIGURED_PORTS,
+) -> GatewayConfiguration:
     return GatewayConfiguration(
         name="gateway1",
         state_dir=state_dir,
         api=Api(listen=f"127.0.0.1:{port}"),
         plugins=Plugins(enabled=plugins),
-        ports=CONFIGURED_PORTS,
+        ports=ports,
     )
 
 
 @contextmanager
-def running_gateway(state_dir: Path, plugins: tuple[str, ...] = ("policy",)) -> Iterator[LiveGateway]:
+def running_gateway(
+    state_dir: Path, plugins: tuple[str, ...] = ("policy",), ports: tuple[Port, ...] = CONFIGURED_PORTS
+) -> Iterator[LiveGateway]:
     """Serve in a thread of this process."""
     listener = listen("127.0.0.1:0")
     port = listener.getsockname()[1]
-    settings = configuration(state_dir, port, plugins)
+    settings = configuration(state_dir, port, plugins, ports)
     programmer = RecordingProgrammer()
     transactions = Transactions(state_dir / "policy.sqlite", programmer, settings.ports_by_name())
     transactions.start()

@@ -80,6 +80,22 @@ def test_a_restart_programs_what_was_accepted_and_keeps_token_and_certificate(tm
     assert {path: path.read_bytes() for path in made} == made
 
 
+def test_a_domain_that_lost_its_port_is_told_and_keeps_no_other_from_the_datapath(tmp_path: Path) -> None:
+    corpnet = {"name": "corpnet", "type": "l3", "port": "corpnet", "local_addresses": ["157.1.0.254/16"]}
+    with running_gateway(tmp_path) as live, live.client() as client:
+        client.put("/v1/policy", json=policy(blue(network_connections=[corpnet]), red())).raise_for_status()
+    with running_gateway(tmp_path, ports=live_gateway.CONFIGURED_PORTS[:1]) as live, live.client() as client:
+        live.transactions.settled().result(10)
+        assert [domain.name for domain in live.programmer.calls[0][1].routing_domains] == ["red"]
+        status = client.get("/v1/status").json()
+        assert [bool(domain["error"]) for domain in status["routing_domains"]] == [True, False]
+        assert "corpnet" in status["routing_domains"][0]["error"]
+        assert status["policy"] == {"accepted_revision": 1, "programmed_revision": 0, "programmed": False}
+        mended = client.put(f"/v1/routing-domains/{BLUE}", json=blue(), params={"wait": "programmed"}).json()
+        assert mended == {"revision": 2, "programmed": True}
+        assert client.get("/v1/status").json()["policy"]["programmed_revision"] == 2
+
+
 def test_secrets_are_readable_by_their_owner_alone(gateway: LiveGateway) -> None:
     for name in ("admin.token", "tls/ca.key", "tls/server.key"):
         assert (gateway.state_dir / name).stat().st_mode & 0o777 == 0o600
