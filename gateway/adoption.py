@@ -14,7 +14,7 @@ from gateway.datapath.pins import PinDirectory
 log = structlog.get_logger(__name__)
 
 LINES_PER_MEGABYTE = (1 << 20) // 64
-NEIGHBOUR_LINES = 1 << 16
+SIXTEENTHS = {"arena": 8, "connections": 7, "neighbours": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,6 @@ def _shareable(datapath: Datapath) -> list[str]:
 
 
 def _sizes(configuration: GatewayConfiguration) -> dict[str, int]:
-    """Entries of the maps that the configuration sizes: lines of 64 bytes."""
-    lines = configuration.datapath.memory_mb * LINES_PER_MEGABYTE
-    return {"arena": lines, "connections": lines, "neighbours": NEIGHBOUR_LINES}
+    """Share the configured memory out: lines of 64 bytes by map."""
+    sixteenth = configuration.datapath.memory_mb * LINES_PER_MEGABYTE // 16
+    return {name: sixteenths * sixteenth for name, sixteenths in SIXTEENTHS.items()}

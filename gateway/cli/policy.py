@@ -39,7 +39,7 @@ def apply(
     session: Session = context.obj
     content, media_type = _read(file)
     with working(f"Applying {file}"):
-        before = _held(session)
+        before = _policy(session, owner=OWNER)
         answer = session.request(
             "PUT",
             "/v1/policy",
@@ -59,7 +59,7 @@ def diff(context: typer.Context, file: File, as_json: Json = False) -> None:
     session: Session = context.obj
     content, media_type = _read(file)
     with working(f"Comparing {file}"):
-        changes = difference(_held(session), _parse(file, content, media_type))
+        changes = difference(_policy(session, owner=OWNER), _parse(file, content, media_type))
     if as_json:
         print_json([asdict(change) for change in changes])
     else:
@@ -74,12 +74,11 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Print the policy that the gateway holds, as YAML unless --json. Example: tgw policy show --domain blue."""
-    from gateway.policy.document import parse_json, to_json, to_yaml
+    from gateway.policy.document import to_json, to_yaml
 
     session: Session = context.obj
     with working("Reading the policy"):
-        parameters = {} if revision is None else {"revision": revision}
-        policy = parse_json(session.get("/v1/policy", parameters=parameters).content)
+        policy = _policy(session) if revision is None else _policy(session, revision=revision)
     if domain is not None:
         policy = _only(policy, domain)
     typer.echo(to_json(policy).decode() if as_json else to_yaml(policy), nl=as_json)
@@ -115,10 +114,14 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Go back to a kept revision; it becomes a new one. Example: tgw policy rollback 12."""
+    from gateway.policy.difference import difference
+
     session: Session = context.obj
     with working(f"Rolling back to {revision}"):
+        before = _policy(session)
         answer = session.request("POST", f"/v1/rollback/{revision}", parameters=_waiting(wait, timeout)).json()
-    _print_write(answer, [], as_json, wait)
+        changes = difference(before, _policy(session, revision=answer["revision"]))
+    _print_write(answer, changes, as_json, wait)
 
 
 def _read(file: Path) -> tuple[bytes, str]:
@@ -144,11 +147,11 @@ def _parse(file: Path, content: bytes, media_type: str) -> "Policy":
         raise Failure(f"{file} is not a policy", "correct these fields", faults) from error
 
 
-def _held(session: Session) -> "Policy":
-    """Read what came in through the native API: the part that `apply` replaces."""
+def _policy(session: Session, **parameters: str | int) -> "Policy":
+    """Read the policy that the gateway holds, of one owner or at a revision only, if so asked."""
     from gateway.policy.document import parse_json
 
-    return parse_json(session.get("/v1/policy", parameters={"owner": OWNER}).content)
+    return parse_json(session.get("/v1/policy", parameters=parameters).content)
 
 
 def _only(policy: "Policy", wanted: str) -> "Policy":

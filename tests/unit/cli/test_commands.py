@@ -89,7 +89,12 @@ def test_history_and_rollback(tgw: Command, written: Written) -> None:
     text(tgw("policy", "apply", written(policy(red()))))
     assert [entry["revision"] for entry in document(tgw("policy", "history", "--json"))] == [2, 1]
     assert "blue" in text(tgw("policy", "history"))
-    assert document(tgw("policy", "rollback", "1", "--json"))["revision"] == 3
+    back = document(tgw("policy", "rollback", "1", "--json"))
+    assert back["revision"] == 3
+    assert [(change["path"], change["kind"]) for change in back["changes"]] == [
+        ("routing domain red", "removed"),
+        ("routing domain blue", "added"),
+    ]
     assert yaml.safe_load(text(tgw("policy", "show", "--revision", "3"))) == policy(blue())
     assert "is not kept" in text(tgw("policy", "rollback", "9"), 1)
 
