@@ -15,7 +15,7 @@ from deploy.lab import gateway, main, probes
 from deploy.lab.running import RunningLab
 from deploy.lab.streams import Stream, streaming
 
-COMMITS = 20
+COMMITS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +90,8 @@ def refusals(lab: RunningLab) -> Iterator[Check]:
 
 
 def changes(lab: RunningLab) -> Iterator[Check]:
-    policy = str(lab.topology.policy_path)
-
-    def commit() -> None:
-        for _ in range(COMMITS):
-            gateway.tgw(lab, "policy", "apply", policy)
-
     actions: tuple[tuple[str, Callable[[], object]], ...] = (
-        (f"during {COMMITS} policy commits", commit),
+        (f"during {COMMITS} policy commits", partial(gateway.commit, lab, "blue", COMMITS)),
         ("while the daemon is killed", partial(gateway.kill, lab)),
         ("while it starts again", partial(gateway.start, lab)),
     )

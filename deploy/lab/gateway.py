@@ -67,6 +67,12 @@ def kill(lab: RunningLab) -> None:
     end(lab.processes.find("gateway"), signal.SIGKILL)
 
 
+def commit(lab: RunningLab, domain: str, count: int) -> int:
+    """Commit a routing domain so many times, in two versions by turns; return how many were programmed."""
+    arguments = (str(configuration_path(lab)), str(lab.topology.policy_path), domain, str(count))
+    return int(lab.run("gateway", sys.executable, "-m", "deploy.lab.committer", *arguments, seconds=240))
+
+
 def tgw(lab: RunningLab, *arguments: str, seconds: float = 60) -> str:
     """Return the output of the command `tgw` beside the gateway. Errors: CommandError."""
     configured = f"TGW_CONFIG={configuration_path(lab)}"

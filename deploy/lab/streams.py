@@ -64,9 +64,10 @@ def streaming(lab: RunningLab, streams: Sequence[Stream]) -> Iterator[list[Repor
         yield reports
         for sender in senders:
             sender.send_signal(signal.SIGTERM)
-        for stream, receiver in zip(streams, receivers, strict=True):
-            output, _ = receiver.communicate(timeout=60)
-            reports.append(_report(stream, json.loads(output)))
+        for stream, sender, receiver in zip(streams, senders, receivers, strict=True):
+            sent, _ = sender.communicate(timeout=60)
+            counted, _ = receiver.communicate(timeout=60)
+            reports.append(_report(stream, int(sent), json.loads(counted)))
 
 
 def _await_word(process: subprocess.Popen[str], word: str) -> None:
@@ -74,11 +75,11 @@ def _await_word(process: subprocess.Popen[str], word: str) -> None:
         raise CommandError(f"{process.args!r} ended before it said {word}")
 
 
-def _report(stream: Stream, counted: dict[str, Any]) -> Report:
+def _report(stream: Stream, sent: int, counted: dict[str, Any]) -> Report:
     received: dict[str, int] = counted["received"]
     return Report(
         stream=stream,
-        sent=counted["sent"][stream.owner],
+        sent=sent,
         received=received.get(stream.owner, 0),
         foreign=sum(packets for owner, packets in received.items() if owner != stream.owner),
         duplicates=counted["duplicates"],

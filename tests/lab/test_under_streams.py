@@ -2,9 +2,7 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +11,6 @@ from deploy.lab.running import RunningLab
 from deploy.lab.streams import Report, Stream, streaming
 
 COMMITS = 1000
-COMMITTER = Path(__file__).with_name("committer.py")
 
 # every way through a gateway, with equal addresses and ports in both tenants: VSID to VSID, to CorpNet and from it
 STREAMS = tuple(
@@ -33,15 +30,9 @@ def assert_all_arrived(reports: Sequence[Report]) -> None:
     assert [report for report in reports if report.lost or report.foreign or report.duplicates] == []
 
 
-def commit(lab: RunningLab, domain: str, count: int) -> int:
-    configuration = gateway.configuration_path(lab)
-    arguments = (str(configuration), str(lab.topology.policy_path), domain, str(count))
-    return int(lab.run("gateway", sys.executable, str(COMMITTER), *arguments, seconds=240))
-
-
 def test_a_thousand_commits_lose_no_packet(blue_red: RunningLab) -> None:
     with streaming(blue_red, STREAMS) as reports:
-        programmed = commit(blue_red, "blue", COMMITS)
+        programmed = gateway.commit(blue_red, "blue", COMMITS)
     assert programmed == COMMITS
     assert_all_arrived(reports)
 
@@ -49,7 +40,7 @@ def test_a_thousand_commits_lose_no_packet(blue_red: RunningLab) -> None:
 def test_commits_of_one_tenant_lose_no_packet_of_the_other_tenants_list(blue_red: RunningLab) -> None:
     """Red has an access list, so its packets also meet the connection table."""
     with streaming(blue_red, STREAMS) as reports:
-        programmed = commit(blue_red, "red", 100)
+        programmed = gateway.commit(blue_red, "red", 100)
     assert programmed == 100
     assert_all_arrived(reports)
 

@@ -1,6 +1,7 @@
-"""Commits a routing domain again and again, in two versions by turns: committer.py CONFIGURATION POLICY DOMAIN COUNT.
+"""Commits a routing domain again and again, in two versions by turns.
 
-Runs beside a gateway; prints the number of commits that were programmed.
+python -m deploy.lab.committer CONFIGURATION POLICY DOMAIN COUNT
+    runs beside a gateway and prints the number of commits that were programmed
 """
 
 import copy
