@@ -19,6 +19,7 @@ from gateway.datapath.layout import Layout
 from gateway.datapath.libbpf import BpfError
 from gateway.datapath.pins import PinDirectory, PinsBusyError
 from gateway.machine import Machine
+from gateway.policy.addresses import UNSPECIFIED
 from gateway.programming.programmer import Programmer
 from gateway.transactions import Transactions
 from plugins.contract import UnknownPluginError, load
@@ -89,7 +90,10 @@ def _certificate(configuration: GatewayConfiguration) -> CertificateFiles:
     if api.certificate is not None and api.private_key is not None:
         return CertificateFiles(api.certificate, api.private_key)
     host, _ = split_endpoint(api.listen)
-    return server_certificate(configuration.state_dir, {configuration.name, host})
+    names = {configuration.name, host}
+    if host in UNSPECIFIED:  # then it is reached by whatever addresses there are
+        names |= {entry.partition("/")[0] for port in configuration.ports for entry in port.addresses}
+    return server_certificate(configuration.state_dir, names)
 
 
 def _promote_when_filled(adopted: Adopted, transactions: Transactions) -> None:

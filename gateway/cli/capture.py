@@ -23,7 +23,7 @@ def capture(
     Example: tgw capture --domain blue --drops all -w drops.pcapng
     """
     session: Session = context.obj
-    configuration = session.configuration()
+    configuration = session.configuration
     from gateway.datapath import capture as datapath_capture
 
     datapath_capture.run(configuration, port=port, domain=domain, drops=drops, file=write)

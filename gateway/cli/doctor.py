@@ -18,7 +18,7 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
     from gateway.doctor import examine
 
     session: Session = context.obj
-    configuration = session.configuration()
+    configuration = session.configuration
     with working("Examining this machine"):
         findings = examine(configuration, _connection_vlans(session))
     if as_json:

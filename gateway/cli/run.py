@@ -26,7 +26,7 @@ def run(
     Example: tgw gateway run --config /etc/tenant-gateway/gateway.toml
     """
     session: Session = context.obj
-    configuration = (Session(config) if config else session).configuration()
+    configuration = (Session(config) if config else session).configuration
     from gateway import daemon
 
     try:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ TIMEOUT_SECONDS = 120.0
 UNSPECIFIED_HOSTS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Session:
     """The global options of one call of `tgw`; what is not given there is taken from the configuration file."""
 
@@ -27,7 +28,9 @@ class Session:
     token_file: Path | None = None
     ca: Path | None = None
 
+    @cached_property
     def configuration(self) -> "GatewayConfiguration":
+        """The configuration file's content. Errors: Failure."""
         from gateway.configuration import ConfigurationError, load
 
         try:
@@ -66,11 +69,11 @@ class Session:
         return response
 
     def _configured_url(self) -> str:
-        host, _, port = self.configuration().api.listen.rpartition(":")
+        host, _, port = self.configuration.api.listen.rpartition(":")
         return f"https://{UNSPECIFIED_HOSTS.get(host, host)}:{port}"
 
     def _token(self) -> str:
-        path = self.token_file or self.configuration().state_dir / "admin.token"
+        path = self.token_file or self.configuration.state_dir / "admin.token"
         try:
             return path.read_text().strip()
         except FileNotFoundError:
@@ -91,8 +94,8 @@ class Session:
         import ssl
 
         path = self.ca
-        if path is None and self.url is None and self.configuration().api.certificate is None:
-            path = self.configuration().state_dir / "tls" / "ca.pem"
+        if path is None and self.url is None and self.configuration.api.certificate is None:
+            path = self.configuration.state_dir / "tls" / "ca.pem"
         try:
             return ssl.create_default_context(cafile=os.fspath(path) if path else None)
         except (OSError, ssl.SSLError) as error:

@@ -93,9 +93,11 @@ class Transactions:
 
     def policy(self, owner: str | None = None, revision: int | None = None) -> tuple[int, Policy]:
         """Return revision and policy, the present ones or those of a kept revision; of one owner only, if given."""
-        with self._writer:
-            store = self._usable()
-            snapshot = self._held.snapshot if revision is None else store.load(revision)
+        snapshot = self._held.snapshot
+        store = self._usable()
+        if revision is not None:
+            with self._writer:
+                snapshot = store.load(revision)
         return snapshot.revision, snapshot.policy() if owner is None else amendments.part_of(snapshot, owner)
 
     def domain(self, domain_id: str) -> tuple[int, RoutingDomain]:

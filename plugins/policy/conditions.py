@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Header, Query, Request
 from fastapi.responses import JSONResponse
-from starlette.concurrency import run_in_threadpool
 
 from gateway.transactions import Receipt, Terms, Transactions
 
+WRITERS = CapacityLimiter(4)  # there is one writer at a time: those who wait for it must not take all threads
 WRITE_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Accepted: validated whole, stored and numbered. `programmed` tells whether the datapath, read "
@@ -73,7 +74,7 @@ async def write(
     """Read the body, do the operation off the event loop, wait where that is asked for, and answer."""
     body = await request.body()
     terms = conditions.terms(owner, request, body)
-    receipt = await run_in_threadpool(operation, terms, body)
+    receipt = await to_thread.run_sync(operation, terms, body, limiter=WRITERS)
     if conditions.wait:
         outcome = asyncio.wrap_future(transactions.outcome(receipt))
         await asyncio.wait({outcome}, timeout=conditions.timeout)

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -191,6 +192,23 @@ def test_status_answers_while_a_large_policy_is_read(gateway: LiveGateway) -> No
     assert answered[0].status_code == 200
     assert count > 1
     assert longest < 1
+
+
+def test_status_and_policy_answer_while_writers_queue(gateway: LiveGateway) -> None:
+    with gateway.client() as client, gateway.transactions._writer, ThreadPoolExecutor(60) as writers:
+        client.get("/v1/status").raise_for_status()
+        queued = [writers.submit(put, gateway, last) for last in range(60)]
+        assert not wait(queued, timeout=1).done
+        assert client.get("/v1/status", timeout=5).status_code == 200
+        assert client.get("/v1/policy", timeout=5).json() == {}
+        gateway.transactions._writer.release()
+        assert {answer.result().status_code for answer in queued} == {200}
+        gateway.transactions._writer.acquire()
+
+
+def put(gateway: LiveGateway, last: int) -> httpx.Response:
+    with gateway.client() as client:
+        return client.put("/v1/policy", json=policy(blue(record(100 + last))))
 
 
 def test_a_store_of_another_format_is_left_alone(tmp_path: Path) -> None:
