@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.lab import gateway, main, probes
+from deploy.lab.errors import LabError
 from deploy.lab.running import RunningLab
 from deploy.lab.streams import Stream, streaming
 
@@ -215,8 +216,17 @@ def demonstrate() -> bool:
     return all(held)
 
 
-if __name__ == "__main__":
+def run() -> int:
     started = time.monotonic()
-    right = demonstrate()
-    _say(f"{'every expectation held' if right else 'NOT every expectation held'}; {time.monotonic() - started:.0f} s")
-    sys.exit(0 if right else 1)
+    try:
+        right = demonstrate()
+    except LabError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    held = "every expectation held" if right else "NOT every expectation held"
+    _say(f"{held}; {time.monotonic() - started:.0f} s")
+    return 0 if right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(run())

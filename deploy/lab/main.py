@@ -7,16 +7,13 @@ from functools import partial
 
 from deploy.lab import far_end, gateway, hosts, namespaces, network
 from deploy.lab.catalogue import LABS
+from deploy.lab.errors import LabError
 from deploy.lab.processes import listens
 from deploy.lab.running import RunningLab
 from deploy.lab.topology import Lab
 
 HTTP_PORT = 80
 IPERF_PORT = 5201
-
-
-class LabError(RuntimeError):
-    """A lab that cannot be built as asked; says how to mend it."""
 
 
 def names() -> tuple[str, ...]:

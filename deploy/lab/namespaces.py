@@ -4,11 +4,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from deploy.lab.errors import CommandError
+
 NAMESPACES = Path("/run/netns")
-
-
-class CommandError(RuntimeError):
-    """A command in a namespace failed; the message holds its words."""
 
 
 def enter(namespace: str, *command: str) -> list[str]:

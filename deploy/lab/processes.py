@@ -10,14 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.lab.errors import ProcessError
 from deploy.lab.namespaces import enter
 
 POLL_SECONDS = 0.01
 LISTENING = "0A"
-
-
-class ProcessError(RuntimeError):
-    """A process did not become ready or died; the message holds the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)

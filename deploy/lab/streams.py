@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.lab.namespaces import CommandError
+from deploy.lab.errors import CommandError
 from deploy.lab.running import RunningLab
 
 PORT = 7000

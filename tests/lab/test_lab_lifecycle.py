@@ -7,7 +7,7 @@ import pytest
 
 from deploy.lab import gateway, main
 from deploy.lab.catalogue import LABS
-from deploy.lab.processes import ProcessError
+from deploy.lab.errors import LabError, ProcessError
 from deploy.lab.running import RunningLab
 from deploy.lab.topology import Lab
 
@@ -25,7 +25,7 @@ def leftovers(lab: Lab) -> list[Path]:
 def test_a_second_up_is_refused_and_the_first_stays() -> None:
     lab = main.up(NAME)
     try:
-        with pytest.raises(main.LabError, match=f"tgw lab down {NAME}"):
+        with pytest.raises(LabError, match=f"tgw lab down {NAME}"):
             main.up(NAME)
         assert lab.run("Research1", "ip", "link")
     finally:
@@ -54,5 +54,5 @@ def test_down_of_a_lab_that_is_not_up_is_no_fault() -> None:
 
 
 def test_an_unknown_lab_is_refused_with_the_names_of_all() -> None:
-    with pytest.raises(main.LabError, match="blue-red, contoso-fabrikam"):
+    with pytest.raises(LabError, match="blue-red, contoso-fabrikam"):
         main.up("purple")
