@@ -14,21 +14,21 @@ from gateway.programming.block import BlockBuilder
 Words: TypeAlias = numpy.typing.NDArray[numpy.uint32]
 
 PROBE_LIMIT = 24
-_HOMES_PER_CELL = 2
-_SALTS = 4  # tried before the table is made larger
+_MULTIPLIERS = (0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35, 0x27D4EB2F)  # tried before the table is made larger
+_SPARSE_CELLS = 4096  # tables up to this size are worth the room that spares them a second probe
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Where a table lies: its first line, the number of its homes, the salt of its hash."""
+    """Where a table lies: its first line, the number of its homes, the multiplier of its hash."""
 
     first: int
     size: int
-    salt: int
+    multiplier: int
 
     def values(self) -> tuple[int, int, int]:
         """Return the members of struct region."""
-        return self.first, self.size, self.salt
+        return self.first, self.size, self.multiplier
 
 
 def mix(words: Words) -> Words:
@@ -53,27 +53,26 @@ def add_table(builder: BlockBuilder, cells: numpy.typing.NDArray[Any]) -> Region
     """Place cells (struct cell or cell6, with different keys, none of them 0) into a new table of the block."""
     keys = cells["key"]
     folded = fold(keys) if keys.ndim == 2 else keys
-    positions, size, salt = _place(folded)
+    positions, size, multiplier = _place(folded)
     # One empty cell behind the last ends every search.
     table = numpy.zeros(max(size, int(positions.max(initial=-1)) + 1) + 1, cells.dtype)
     table[positions] = cells
-    return Region(builder.add(table), size, salt)
+    return Region(builder.add(table), size, multiplier)
 
 
 def _place(folded: Words) -> tuple[numpy.typing.NDArray[numpy.int64], int, int]:
     count = len(folded)
-    size = max(1, count * _HOMES_PER_CELL)
+    size = max(1, count * (4 if count <= _SPARSE_CELLS else 2))
     rank = numpy.arange(count)
     while True:
-        for salt in range(_SALTS):
-            homes = (
-                (mix(folded ^ numpy.uint32(salt)).astype(numpy.uint64) * numpy.uint64(size)) >> numpy.uint64(32)
-            ).astype(numpy.int64)
+        for multiplier in _MULTIPLIERS:
+            hashes = (folded * numpy.uint32(multiplier)).astype(numpy.uint64)
+            homes = ((hashes * numpy.uint64(size)) >> numpy.uint64(32)).astype(numpy.int64)
             order = numpy.argsort(homes, kind="stable")
             ordered = homes[order]
             places = numpy.maximum.accumulate(ordered - rank) + rank
             if count == 0 or int((places - ordered).max()) < PROBE_LIMIT - 1:
                 positions = numpy.empty(count, numpy.int64)
                 positions[order] = places
-                return positions, size, salt
+                return positions, size, multiplier
         size += size // 4 + 1

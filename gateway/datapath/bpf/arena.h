@@ -28,15 +28,18 @@ static __always_inline __u32 fold(const __u32 *address6)
 	return address6[0] ^ rotate_left(address6[1], 9) ^ rotate_left(address6[2], 18) ^ rotate_left(address6[3], 27);
 }
 
+/* Multiplicative hashing; the builder has tried the multiplier on these very keys. */
 static __always_inline __u32 home(__u32 key, const struct region *region)
 {
-	return (__u64)mix(key ^ region->salt) * region->size >> 32;
+	return (__u64)(key * region->multiplier) * region->size >> 32;
 }
 
 static __always_inline struct cell *find_cell(__u32 block, const struct region *region, __u32 key)
 {
 	__u32 slot = home(key, region);
 
+	if (!key) /* would be found in an empty cell */
+		return NULL;
 	for (int i = 0; i < PROBE_LIMIT; i++, slot++) {
 		struct cell *cells = arena_line(block + region->first + slot / CELLS_PER_LINE);
 
@@ -44,10 +47,10 @@ static __always_inline struct cell *find_cell(__u32 block, const struct region *
 			return NULL;
 		struct cell *cell = &cells[slot % CELLS_PER_LINE];
 
-		if (!cell->key)
-			return NULL;
 		if (cell->key == key)
 			return cell;
+		if (!cell->key)
+			return NULL;
 	}
 	return NULL;
 }
@@ -66,6 +69,8 @@ static __always_inline struct cell6 *find_cell6(__u32 block, const struct region
 {
 	__u32 slot = home(fold(key), region);
 
+	if (zero6(key))
+		return NULL;
 	for (int i = 0; i < PROBE_LIMIT; i++, slot++) {
 		struct cell6 *cells = arena_line(block + region->first + slot / CELLS6_PER_LINE);
 
@@ -73,10 +78,10 @@ static __always_inline struct cell6 *find_cell6(__u32 block, const struct region
 			return NULL;
 		struct cell6 *cell = &cells[slot % CELLS6_PER_LINE];
 
-		if (zero6(cell->key))
-			return NULL;
 		if (same6(cell->key, key))
 			return cell;
+		if (zero6(cell->key))
+			return NULL;
 	}
 	return NULL;
 }

@@ -12,12 +12,14 @@ enum stage {
 	STAGE_ANSWER = 0,
 	STAGE_NEIGHBOUR = 1,
 	STAGE_RESOLVE = 2,
-	STAGES = 3,
+	STAGE_ADMIT = 3,
+	STAGES = 4,
 };
 
 int gateway_answer(struct xdp_md *ctx);
 int gateway_neighbour(struct xdp_md *ctx);
 int gateway_resolve(struct xdp_md *ctx);
+int gateway_admit(struct xdp_md *ctx);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -29,8 +31,15 @@ struct {
 		[STAGE_ANSWER] = (void *)&gateway_answer,
 		[STAGE_NEIGHBOUR] = (void *)&gateway_neighbour,
 		[STAGE_RESOLVE] = (void *)&gateway_resolve,
+		[STAGE_ADMIT] = (void *)&gateway_admit,
 	},
 };
+
+static __always_inline void continue_in(struct xdp_md *ctx, const struct packet *p, __u32 stage, int verdict)
+{
+	if (hand_over(p, verdict))
+		bpf_tail_call(ctx, &stages, stage);
+}
 
 static __always_inline int done(struct xdp_md *ctx, const struct packet *p, int verdict)
 {
@@ -153,7 +162,7 @@ static __always_inline MUST_CHECK int check_hairpin(struct xdp_md *ctx, const st
 }
 
 /* From a parsed packet to where it goes. */
-static __always_inline MUST_CHECK int decide(struct xdp_md *ctx, struct packet *p)
+static __always_inline MUST_CHECK int decide(struct xdp_md *ctx, struct packet *p, bool *listed)
 {
 	int verdict = find_route(p);
 
@@ -166,10 +175,8 @@ static __always_inline MUST_CHECK int decide(struct xdp_md *ctx, struct packet *
 
 	if (!table)
 		return DROP_INTERNAL;
-	verdict = check_hairpin(ctx, p, table);
-	if (verdict)
-		return verdict;
-	return table->flags & TABLE_LISTS ? admit_flow(ctx, p) : VERDICT_NONE;
+	*listed = table->flags & TABLE_LISTS;
+	return check_hairpin(ctx, p, table);
 }
 
 static __always_inline int leave_external(struct xdp_md *ctx, struct packet *p, struct port **out)
@@ -286,31 +293,11 @@ static __always_inline int deliver(struct packet *p)
 	return DROP_LOCAL_NOT_SERVED;
 }
 
-SEC("xdp.frags")
-int gateway(struct xdp_md *ctx)
+/* The end of every packet that may still leave, and of those that another program has to answer. */
+static __always_inline int conclude(struct xdp_md *ctx, struct packet *p, const struct directory *directory, int verdict)
 {
-	struct packet *p = packet_in_hand();
-	struct root *root = the_root();
 	struct port *out = NULL;
 
-	if (!p || !root || !root->directory)
-		return XDP_PASS;
-	if (root->capture)
-		keep_before(ctx);
-	__builtin_memset(p, 0, sizeof(*p));
-	p->directory = *(volatile __u32 *)&root->directory;
-	struct directory *directory = arena_line(p->directory);
-
-	if (!directory)
-		return XDP_PASS;
-	int verdict = receive(ctx, p, directory);
-
-	if (verdict == VERDICT_CONSUMED) {
-		bpf_tail_call(ctx, &stages, STAGE_NEIGHBOUR);
-		return done(ctx, p, DROP_INTERNAL);
-	}
-	if (!verdict)
-		verdict = decide(ctx, p);
 	if (!verdict)
 		verdict = p->local				   ? deliver(p) :
 			  p->hop_kind == NEXT_HOP_EXTERNAL ? leave_external(ctx, p, &out) :
@@ -319,12 +306,55 @@ int gateway(struct xdp_md *ctx)
 		finish(ctx, p, verdict, out->interface);
 		return bpf_redirect_map(&devices, p->out, 0);
 	}
-	p->verdict = verdict;
 	if (verdict == DROP_RESOLVING)
-		bpf_tail_call(ctx, &stages, STAGE_RESOLVE);
+		continue_in(ctx, p, STAGE_RESOLVE, verdict);
 	else if (p->error_type || verdict == VERDICT_ANSWERED)
-		bpf_tail_call(ctx, &stages, STAGE_ANSWER);
+		continue_in(ctx, p, STAGE_ANSWER, verdict);
 	return done(ctx, p, verdict);
+}
+
+SEC("xdp.frags")
+int gateway(struct xdp_md *ctx)
+{
+	struct packet packet = {}, *p = &packet;
+	struct root *root = the_root();
+	bool listed = false;
+
+	if (!root || !root->directory)
+		return XDP_PASS;
+	if (root->capture)
+		keep_before(ctx);
+	p->directory = *(volatile __u32 *)&root->directory;
+	struct directory *directory = arena_line(p->directory);
+
+	if (!directory)
+		return XDP_PASS;
+	int verdict = receive(ctx, p, directory);
+
+	if (verdict == VERDICT_CONSUMED) {
+		continue_in(ctx, p, STAGE_NEIGHBOUR, verdict);
+		return done(ctx, p, DROP_INTERNAL);
+	}
+	if (!verdict)
+		verdict = decide(ctx, p, &listed);
+	if (!verdict && listed) {
+		continue_in(ctx, p, STAGE_ADMIT, verdict);
+		return done(ctx, p, DROP_INTERNAL);
+	}
+	return conclude(ctx, p, directory, verdict);
+}
+
+/* What leaves a domain with access lists. */
+SEC("xdp.frags")
+int gateway_admit(struct xdp_md *ctx)
+{
+	struct packet *p = packet_in_hand();
+
+	if (!p)
+		return XDP_DROP;
+	struct directory *directory = arena_line(p->directory);
+
+	return directory ? conclude(ctx, p, directory, admit_flow(ctx, p)) : XDP_DROP;
 }
 
 /* An echo reply, or the ICMP error that a dropped packet deserves. */

@@ -135,3 +135,16 @@ static __always_inline struct packet *packet_in_hand(void)
 
 	return bpf_map_lookup_elem(&in_hand, &zero);
 }
+
+/* For a tail call. A packet that is in hand already stays where it is. */
+static __always_inline bool hand_over(const struct packet *p, int verdict)
+{
+	struct packet *to = packet_in_hand();
+
+	if (!to)
+		return false;
+	if (to != p)
+		*to = *p;
+	to->verdict = verdict;
+	return true;
+}

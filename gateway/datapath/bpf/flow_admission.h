@@ -59,7 +59,10 @@ static __always_inline bool quoted_flow(struct xdp_md *ctx, const struct packet 
 	void *quote = (void *)(long)ctx->data + (p->transport & 0xff) + 8;
 	__u32 source[4] = {}, destination[4] = {};
 	__u8 *transport, protocol;
+	__u32 needed = (is_six(p) ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) + 8;
 
+	if (p->transport + 8 + needed > p->network + p->length)
+		return false;
 	if (is_six(p)) {
 		struct ipv6hdr *ip = quote;
 
@@ -73,7 +76,7 @@ static __always_inline bool quoted_flow(struct xdp_md *ctx, const struct packet 
 		struct iphdr *ip = quote;
 
 		transport = (void *)(ip + 1);
-		if ((void *)(transport + 8) > data_end || ip->ihl != 5)
+		if ((void *)(transport + 8) > data_end || ip->ihl != 5 || ip->frag_off & bpf_htons(0x1fff))
 			return false;
 		source[V4] = ip->saddr;
 		destination[V4] = ip->daddr;
@@ -83,7 +86,7 @@ static __always_inline bool quoted_flow(struct xdp_md *ctx, const struct packet 
 
 	if (has_ports(protocol))
 		flow_of(flow, source, destination, ports[0], ports[1], protocol, is_six(p));
-	else if (protocol == (is_six(p) ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) /* an echo request: its identifier */
+	else if (is_echo(protocol, transport[0], is_six(p)))
 		flow_of(flow, source, destination, ports[2], ports[2], protocol, is_six(p));
 	else
 		flow_of(flow, source, destination, 0, 0, protocol, is_six(p));

@@ -8,6 +8,7 @@
 
 #define DOMAINS_MAX 4096 /* domain 0 stands for "none" in the counters */
 #define PORTS_MAX 4096	 /* port 0 is none */
+#define ENDPOINTS_MAX 65536 /* provider addresses that are sent to, by encapsulation; endpoint 0 is none */
 
 /* All that a line of the arena can be; through it the object's BTF holds every layout and number that Python needs. */
 union arena_line {
@@ -69,7 +70,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 4096);
+	__uint(max_entries, ENDPOINTS_MAX);
 	__type(key, __u32);
 	__type(value, struct endpoint);
 } endpoints SEC(".maps");

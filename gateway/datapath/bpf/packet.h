@@ -140,6 +140,13 @@ static __always_inline bool is_icmp_error(const struct packet *p)
 					       type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETERPROB);
 }
 
+static __always_inline bool is_echo(__u8 protocol, __u8 type, bool six)
+{
+	if (six)
+		return protocol == IPPROTO_ICMPV6 && (type == ICMPV6_ECHO_REQUEST || type == ICMPV6_ECHO_REPLY);
+	return protocol == IPPROTO_ICMP && (type == ICMP_ECHO || type == ICMP_ECHOREPLY);
+}
+
 static __always_inline MUST_CHECK int parse_transport(struct xdp_md *ctx, struct packet *p, __u32 header)
 {
 	void *data_end = (void *)(long)ctx->data_end;
@@ -162,9 +169,7 @@ static __always_inline MUST_CHECK int parse_transport(struct xdp_md *ctx, struct
 		return VERDICT_NONE;
 	}
 	p->icmp_type = start[0];
-	__u8 request = is_six(p) ? ICMPV6_ECHO_REQUEST : ICMP_ECHO, reply = is_six(p) ? ICMPV6_ECHO_REPLY : ICMP_ECHOREPLY;
-
-	if (protocol == (is_six(p) ? IPPROTO_ICMPV6 : IPPROTO_ICMP) && (start[0] == request || start[0] == reply))
+	if (is_echo(protocol, start[0], is_six(p)))
 		p->source_port = p->destination_port = *(__u16 *)(start + 4);
 	return VERDICT_NONE;
 }

@@ -30,30 +30,38 @@ static __always_inline int unreachable(struct packet *p, __u8 reason)
 	return reason;
 }
 
+static __always_inline bool find_exact(struct packet *p, const struct table *table)
+{
+	if (is_six(p)) {
+		struct cell6 *cell = find_cell6(p->block, &table->exact6, p->destination);
+
+		return cell && take_exact(p, cell->target, cell->index, cell->mac);
+	}
+	struct cell *cell = find_cell(p->block, &table->exact4, p->destination[V4]);
+
+	return cell && take_exact(p, cell->target, cell->index, cell->mac);
+}
+
+static __always_inline __u32 find_prefix(const struct packet *p, const struct table *table)
+{
+	return is_six(p) ? trie_find6(p->block, table->routes6, p->destination) :
+			   trie_find(p->block, table->routes4, bpf_ntohl(p->destination[V4]), 4);
+}
+
 static __always_inline MUST_CHECK int find_route(struct packet *p)
 {
 	struct table *table = arena_line(p->block);
-	__u32 leaf;
+	bool from_outside = p->origin == FROM_EXTERNAL;
 
 	if (!table)
 		return DROP_INTERNAL;
-	if (is_six(p)) {
-		leaf = trie_find6(p->block, table->routes6, p->destination);
-		if (leaf & LEAF_EXACT) {
-			struct cell6 *cell = find_cell6(p->block, &table->exact6, p->destination);
+	/* the same meaning in either order: from outside most packets go to a record, from inside most do not */
+	if (from_outside && find_exact(p, table))
+		return VERDICT_NONE;
+	__u32 leaf = find_prefix(p, table);
 
-			if (cell && take_exact(p, cell->target, cell->index, cell->mac))
-				return VERDICT_NONE;
-		}
-	} else {
-		leaf = trie_find(p->block, table->routes4, bpf_ntohl(p->destination[V4]), 4);
-		if (leaf & LEAF_EXACT) {
-			struct cell *cell = find_cell(p->block, &table->exact4, p->destination[V4]);
-
-			if (cell && take_exact(p, cell->target, cell->index, cell->mac))
-				return VERDICT_NONE;
-		}
-	}
+	if (!from_outside && leaf & LEAF_EXACT && find_exact(p, table))
+		return VERDICT_NONE;
 	__u32 line = leaf & LEAF_LINE_MASK;
 
 	if (!line)

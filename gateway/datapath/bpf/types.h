@@ -25,7 +25,7 @@ struct line {
 struct region {
 	__u32 first; /* line */
 	__u32 size;
-	__u32 salt;
+	__u32 multiplier;
 };
 
 struct cell {
