@@ -122,7 +122,7 @@ class Map:
         self._btf = (info.btf_id, info.btf_key_type_id, info.btf_value_type_id)
         per_cpu = self.type in _PER_CPU
         self._stride = _round_up(self.value_size, 8)
-        self._entry_size = self._stride * possible_cpus() if per_cpu else self.value_size
+        self.entry_size = self._stride * possible_cpus() if per_cpu else self.value_size
 
     @classmethod
     def from_pin(cls, path: Path) -> "Map":
@@ -149,7 +149,7 @@ class Map:
     def lookup(self, key: bytes) -> bytes | None:
         """Return the value of a key (per-CPU: all CPUs' values, each rounded up to 8 bytes), None if absent."""
         self._require(key, self.key_size, "key")
-        value = ctypes.create_string_buffer(self._entry_size)
+        value = ctypes.create_string_buffer(self.entry_size)
         result = library.bpf_map_lookup_elem(self.fd, key, value)
         if result == -errno.ENOENT:
             return None
@@ -158,7 +158,7 @@ class Map:
 
     def lookup_percpu(self, key: bytes, dtype: numpy.typing.DTypeLike = numpy.uint64) -> numpy.typing.NDArray[Any]:
         """Return the values of a key in a per-CPU map, one element of `dtype` per CPU; zero where the key is absent."""
-        found = self.lookup(key) or bytes(self._entry_size)
+        found = self.lookup(key) or bytes(self.entry_size)
         return self._by_cpu(numpy.frombuffer(found, numpy.uint8)).view(dtype)[0, :, 0]
 
     def read_percpu(self, dtype: numpy.typing.DTypeLike = numpy.uint64) -> numpy.typing.NDArray[Any]:
@@ -173,7 +173,7 @@ class Map:
     def update(self, key: bytes, value: bytes, flags: int = 0) -> None:
         """Set a value: flags 0 any, 1 only if absent (EEXIST), 2 only if present (ENOENT)."""
         self._require(key, self.key_size, "key")
-        self._require(value, self._entry_size, "value")
+        self._require(value, self.entry_size, "value")
         self._check(library.bpf_map_update_elem(self.fd, key, value, flags), "updating", key)
 
     def delete(self, key: bytes) -> bool:
@@ -187,7 +187,7 @@ class Map:
 
     def update_many(self, keys: Buffer, values: Buffer, flags: int = 0) -> None:
         """Set many values, in slices; not atomic. On an error the entries before the named one are in place."""
-        key_bytes, value_bytes = self._rows(keys, self.key_size, "keys"), self._rows(values, self._entry_size, "values")
+        key_bytes, value_bytes = self._rows(keys, self.key_size, "keys"), self._rows(values, self.entry_size, "values")
         if len(key_bytes) != len(value_bytes):
             raise ValueError(f"map {self.name}: {len(key_bytes)} keys for {len(value_bytes)} values")
         options = BatchOptions(elem_flags=flags)
@@ -217,7 +217,7 @@ class Map:
         """Return all keys (n, key_size) and values (n, value bytes), by batch where the map type can."""
         slices = list(self._batches())
         keys = [key for key, _ in slices] or [numpy.empty((0, self.key_size), numpy.uint8)]
-        values = [value for _, value in slices] or [numpy.empty((0, self._entry_size), numpy.uint8)]
+        values = [value for _, value in slices] or [numpy.empty((0, self.entry_size), numpy.uint8)]
         return numpy.concatenate(keys), numpy.concatenate(values)
 
     def mmap(self, writable: bool = True) -> Bytes:
@@ -238,11 +238,11 @@ class Map:
         return memory.view(dtype)
 
     def _batches(self) -> Iterator[tuple[Bytes, Bytes]]:
-        size = max(1, min(self.max_entries, BATCH, _BATCH_BYTES // max(1, self._entry_size)))
+        size = max(1, min(self.max_entries, BATCH, _BATCH_BYTES // max(1, self.entry_size)))
         start, position = None, ctypes.create_string_buffer(max(self.key_size, 8))
         while True:
             keys = numpy.empty((size, self.key_size), numpy.uint8)
-            values = numpy.empty((size, self._entry_size), numpy.uint8)
+            values = numpy.empty((size, self.entry_size), numpy.uint8)
             count = ctypes.c_uint32(size)
             result = library.bpf_map_lookup_batch(
                 self.fd, start, position, keys.ctypes.data, values.ctypes.data, ctypes.byref(count), None

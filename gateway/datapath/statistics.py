@@ -32,9 +32,9 @@ def read(datapath: Datapath, layout: Layout) -> dict[int, DomainStatistics]:
     """Read the counters of all domains that have any, summed over the CPUs."""
     directions = {name.lower(): number for name, number in layout.enum("direction").items() if name != "DIRECTIONS"}
     reasons = drop_reasons(layout)
-    traffic = datapath.maps["traffic"].read_percpu(layout.struct("traffic"))
-    packets, volume = traffic["packets"].sum(axis=1), traffic["bytes"].sum(axis=1)
-    drops = datapath.maps["drops"].read_percpu(layout.struct("drop_counters"))["packets"].sum(axis=1)
+    traffic = datapath.maps["traffic"].sum_percpu(layout.struct("traffic"))
+    packets, volume = traffic["packets"], traffic["bytes"]
+    drops = datapath.maps["drops"].sum_percpu(layout.struct("drop_counters"))["packets"]
     seen = numpy.flatnonzero(packets.any(axis=1) | drops.any(axis=1)).tolist()
     return {
         number: DomainStatistics(

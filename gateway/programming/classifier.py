@@ -137,7 +137,8 @@ def _flips(ranges: Iterable[tuple[int, int]]) -> list[int]:
 
 def _protocols(builder: BlockBuilder, vectors: _Vectors, rules: Sequence[AccessRule]) -> int:
     """Rules with ports match TCP and UDP only, whatever else they say."""
-    every, by_protocol = 0, {}
+    every = 0
+    by_protocol: dict[int, int] = {}
     for index, rule in enumerate(rules):
         number = rule.protocol_number()
         if number is not None:

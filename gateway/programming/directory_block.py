@@ -18,7 +18,7 @@ PORT_EXTERNAL = 2
 
 @dataclass(frozen=True, slots=True)
 class PortEntry:
-    """A port that packets may come in by. `domain`: the number of the domain that its l3 connection is bound to, or 0."""
+    """A port that packets may come in by. `domain`: the number of the one that its l3 connection is bound to, or 0."""
 
     number: int
     interface_index: int
@@ -39,10 +39,11 @@ class RewriteEntry:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """All of it as plain values. `vsids`: (VSID, domain number)."""
+    """All of it as plain values. `vsids`: (VSID, domain number); `hosts`: (provider address, number)."""
 
     ports: tuple[PortEntry, ...]
     vsids: tuple[tuple[int, int], ...]
+    hosts: tuple[tuple[str, int], ...]
     provider_addresses: tuple[str, ...]
     rewrites: tuple[RewriteEntry, ...]
     router_mac: str
@@ -68,7 +69,12 @@ def compile_directory(directory: Directory, layout: Layout) -> Bytes:
     header["vsids"] = add_table(builder, vsids).values()
     for version in (4, 6):
         own = [(address, 0) for address in directory.provider_addresses if family(address) == version]
-        header[f"providers{version}"] = add_table(builder, _cells(layout, version, own)).values()
+        hosts = [host for host in directory.hosts if family(host[0]) == version]
+        part = header if version == 4 else more
+        part[f"providers{version}"] = add_table(builder, _cells(layout, version, own)).values()
+        part[f"hosts{version}"] = add_table(builder, _cells(layout, version, hosts)).values()
+        if version == 4 and own:
+            header["provider4"] = words_of(own[0][0])[3]
         lines = [
             (entry.provider_address, _add_rewrite(builder, layout, entry))
             for entry in directory.rewrites

@@ -1,4 +1,4 @@
-"""A routing domain's policy as one block: struct table and all that it leads to. Pure: the same inputs, the same bytes."""
+"""A routing domain's policy as one block: struct table and all that it leads to. The same inputs make the same bytes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Surroundings:
     port_vlans: dict[str, int]
     lists: Mapping[str, Bytes]  # compiled, by name
     generation: int  # of the access lists, 1..255
-    admitted: frozenset[str]  # provider addresses
+    admitted: frozenset[str]  # provider addresses that may send
     own_addresses: frozenset[str]  # the gateway's provider addresses
 
 
@@ -101,8 +101,7 @@ class _DomainBlock:
         for version in (4, 6):
             cells = exact[version]
             header[f"exact{version}"] = add_table(self._builder, cells).values()
-            admitted = [address for address in self._around.admitted if family(address) == version]
-            header[f"admitted{version}"] = add_table(self._builder, self._cells(version, sorted(admitted))).values()
+        header["admitted"], header["admitted_bits"] = self._add_admitted()
         hops = self._add_hops(routes)
         for version in (4, 6):
             header[f"routes{version}"] = self._add_routes(version, routes, hops)
@@ -161,6 +160,13 @@ class _DomainBlock:
             for text in connection.local_addresses:
                 found[text.partition("/")[0]] = index
         return found
+
+    def _add_admitted(self) -> tuple[int, int]:
+        """Write the bit set of the hosts that may send, by their numbers."""
+        numbers = [self._around.endpoint(address, "source") for address in self._around.admitted]
+        bits = numpy.zeros(-(-(max(numbers, default=0) + 1) // 8) * 8, numpy.uint8)
+        bits[numbers] = 1
+        return self._builder.add(numpy.packbits(bits, bitorder="little")), len(bits)
 
     def _add_hops(self, routes: dict[str, Route]) -> dict[Route, int]:
         """Write every different set of next hops once; return the leaf bits for each."""

@@ -14,7 +14,7 @@ from gateway.programming.domain_block import words_of
 from gateway.programming.ports import Ports
 from gateway.underlay.hop import Hop
 
-_PROTOCOLS = {"nvgre": 47, "vxlan": 17, "rewrite": 0}
+_PROTOCOLS = {"nvgre": 47, "vxlan": 17, "rewrite": 0, "source": 0}
 _TTL = 64
 
 
@@ -43,8 +43,8 @@ class Endpoints:
         return self._numbers[key]
 
     def addresses(self) -> set[str]:
-        """Return all provider addresses in use."""
-        return {address for address, _ in self._numbers}
+        """Return all provider addresses that are sent to."""
+        return {address for address, use in self._numbers if use != "source"}
 
     def retain(self, used: Collection[tuple[str, str]]) -> None:
         """Forget all others; no packet may be able to reach them any more."""

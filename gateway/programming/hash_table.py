@@ -1,4 +1,4 @@
-"""The datapath's one hash table, built whole: open addressing, cells in the order of their homes, never changed in place.
+"""The datapath's one hash table, built whole: open addressing, cells in order of their homes, never changed in place.
 
 Its reading side is `find_cell` in gateway/datapath/bpf/arena.h.
 """
@@ -37,7 +37,8 @@ def mix(words: Words) -> Words:
     h = h * numpy.uint32(0x7FEB352D)
     h ^= h >> numpy.uint32(15)
     h = h * numpy.uint32(0x846CA68B)
-    return h ^ (h >> numpy.uint32(16))
+    mixed: Words = h ^ (h >> numpy.uint32(16))
+    return mixed
 
 
 def fold(words: Words) -> Words:

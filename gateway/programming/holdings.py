@@ -9,23 +9,40 @@ from gateway.policy.model import RoutingDomain
 from gateway.programming.directory_block import Directory, PortEntry, RewriteEntry
 from gateway.programming.routes import PortName, connection_port, routed_records
 
+HostNumber: TypeAlias = Callable[[str], int]
 PortFacts: TypeAlias = Callable[[str, int], tuple[int, int]]  # (interface, VLAN) -> (port number, interface index or 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """VSIDs, external ports, rewritten addresses (PA, CA, VSID), and the endpoints (PA, encapsulation) it sends to."""
+    """VSIDs, external ports, rewritten addresses (PA, CA, VSID).
+
+    `endpoints` (PA, encapsulation) it sends to and `sources` (PA) that may send for it are common to all domains.
+    """
 
     vsids: frozenset[int] = frozenset()
     ports: frozenset[PortName] = frozenset()
     rewrites: frozenset[tuple[str, str, int]] = frozenset()
     endpoints: frozenset[tuple[str, str]] = frozenset()
+    sources: frozenset[str] = frozenset()
 
     def without(self, other: "Holdings") -> "Holdings":
         """Return what the other does not hold."""
         return Holdings(
-            self.vsids - other.vsids, self.ports - other.ports, self.rewrites - other.rewrites, self.endpoints
+            self.vsids - other.vsids,
+            self.ports - other.ports,
+            self.rewrites - other.rewrites,
+            self.endpoints - other.endpoints,
+            self.sources - other.sources,
         )
+
+    def unshared(self) -> tuple[frozenset[int], frozenset[PortName], frozenset[tuple[str, str, int]]]:
+        """Return what only one domain can have."""
+        return self.vsids, self.ports, self.rewrites
+
+    def shared_with(self, other: "Holdings") -> "Holdings":
+        """Return what both hold of that which only one domain can have."""
+        return Holdings(self.vsids & other.vsids, self.ports & other.ports, self.rewrites & other.rewrites)
 
     def joined(self, other: "Holdings") -> "Holdings":
         """Return what either holds."""
@@ -34,13 +51,14 @@ class Holdings:
             self.ports | other.ports,
             self.rewrites | other.rewrites,
             self.endpoints | other.endpoints,
+            self.sources | other.sources,
         )
 
 
 NOTHING = Holdings()
 
 
-def holdings_of(domain: RoutingDomain, port_vlans: dict[str, int]) -> Holdings:
+def holdings_of(domain: RoutingDomain, port_vlans: dict[str, int], sources: frozenset[str]) -> Holdings:
     """Work out what a domain's policy holds."""
     return Holdings(
         vsids=frozenset(subnet.vsid for subnet in domain.virtual_subnets),
@@ -51,6 +69,7 @@ def holdings_of(domain: RoutingDomain, port_vlans: dict[str, int]) -> Holdings:
             if record.encapsulation == "rewrite"
         ),
         endpoints=frozenset((record.provider_address, record.encapsulation) for record in domain.lookup_records),
+        sources=sources,
     )
 
 
@@ -58,27 +77,37 @@ def conflict(wanted: Holdings, held: Mapping[str, Holdings]) -> str | None:
     """Say what another domain, by RDID, still holds of what is wanted."""
     for rdid, other in held.items():
         if wanted.vsids & other.vsids:
-            return f"VSID {min(wanted.vsids & other.vsids)} is still held by routing domain {rdid}, which could not be programmed"
+            return (
+                f"VSID {min(wanted.vsids & other.vsids)} is still held by domain {rdid}, which could not be programmed"
+            )
         if wanted.ports & other.ports:
             port, vlan = min(wanted.ports & other.ports)
             return f"port {port} VLAN {vlan} is still held by routing domain {rdid}, which could not be programmed"
     return None
 
 
-def steps(before: Mapping[str, Holdings], after: Mapping[str, Holdings]) -> dict[str, Holdings]:
-    """Return what each domain holds while tables are switched: old and new, but nothing that two domains would share."""
-    between = {}
+def between(before: Mapping[str, Holdings], after: Mapping[str, Holdings]) -> dict[str, Holdings]:
+    """Return what these domains hold while their tables are switched.
+
+    It is the old and the new, but for what moves from one of them to another: that is held by none.
+    """
+    gained = lost = NOTHING
     for rdid in before.keys() | after.keys():
-        own = before.get(rdid, NOTHING).joined(after.get(rdid, NOTHING))
-        for other in before.keys() | after.keys():
-            if other != rdid:
-                own = own.without(before.get(other, NOTHING).joined(after.get(other, NOTHING)))
-        between[rdid] = own
-    return between
+        old, new = before.get(rdid, NOTHING), after.get(rdid, NOTHING)
+        gained, lost = gained.joined(new.without(old)), lost.joined(old.without(new))
+    moving = gained.shared_with(lost)
+    return {
+        rdid: before.get(rdid, NOTHING).joined(after.get(rdid, NOTHING)).without(moving)
+        for rdid in before.keys() | after.keys()
+    }
 
 
 def directory_of(
-    holdings: Mapping[str, Holdings], numbers: Mapping[str, int], configuration: GatewayConfiguration, facts: PortFacts
+    holdings: Mapping[str, Holdings],
+    numbers: Mapping[str, int],
+    configuration: GatewayConfiguration,
+    facts: PortFacts,
+    host: HostNumber,
 ) -> Directory:
     """Lay out who holds what, for the interfaces that are there."""
     interfaces = {port.name: port.interface for port in configuration.ports}
@@ -99,6 +128,11 @@ def directory_of(
     return Directory(
         ports=tuple(entries),
         vsids=tuple(sorted((vsid, numbers[rdid]) for rdid, each in holdings.items() for vsid in each.vsids)),
+        hosts=tuple(
+            sorted(
+                (address, host(address)) for address in frozenset().union(*(each.sources for each in holdings.values()))
+            )
+        ),
         provider_addresses=tuple(sorted(configuration.provider_addresses())),
         rewrites=tuple(sorted(rewrites, key=lambda entry: entry.provider_address)),
         router_mac=configuration.router_mac,

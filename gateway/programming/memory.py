@@ -37,10 +37,12 @@ class Memory:
         maps = datapath.maps
         self._arena = maps["arena"].mmap()
         self._root = maps["root"].records(layout.struct("root"))[0:1]
+        self._tables = maps["tables"].records(layout.struct("table_word"))
         self._domains = maps["domains"].records(layout.struct("domain"))
         self._connections = maps["connections"].mmap().view(numpy.uint64).reshape(-1, 8)
         self._space = Space("the table memory", maps["arena"].max_entries)
         self._connection_space = Space("the connection table", maps["connections"].max_entries)
+        self._counters = [maps[name] for name in ("traffic", "drops", "answer_budgets")]
         self._retired: list[Placed] = []
 
     def adopt(self) -> tuple[Placed | None, dict[str, tuple[int, Placed]]]:
@@ -49,10 +51,10 @@ class Memory:
         if self._root["directory"][0]:
             directory = self._found(int(self._root["directory"][0]), int(self._root["directory_lines"][0]))
         domains = {}
-        for number in numpy.flatnonzero(self._domains["table"]).tolist():
-            row = self._domains[number]
+        for number in numpy.flatnonzero(self._tables["line"]).tolist():
+            word, row = self._tables[number], self._domains[number]
             rdid = str(UUID(bytes=row["id"].tobytes()))
-            domains[rdid] = (number, self._found(int(row["table"]), int(row["lines"])))
+            domains[rdid] = (number, self._found(int(word["line"]), int(word["lines"])))
             for family in ("4", "6"):
                 if row[f"connections{family}_lines"]:
                     self._connection_space.claim(
@@ -100,32 +102,34 @@ class Memory:
 
     def switch(self, number: int, rdid: str, placed: Placed) -> None:
         """Let packets of this domain meet this block from now on."""
-        row = self._domains[number]
-        row["id"] = list(UUID(rdid).bytes)
-        row["lines"] = placed.lines
-        row["table"] = placed.line
+        self._domains[number]["id"] = list(UUID(rdid).bytes)
+        self._tables[number]["lines"] = placed.lines
+        self._tables[number]["line"] = placed.line
 
     def table_line(self, number: int) -> int:
         """Return the line of the block that packets of a domain meet."""
-        return int(self._domains[number]["table"])
+        return int(self._tables[number]["line"])
 
     def withdraw(self, number: int) -> None:
         """No packet belongs to this domain any more; its connections are forgotten."""
-        row = self._domains[number]
-        row["table"] = 0
+        self._tables[number]["line"] = 0
         grace()
+        row = self._domains[number]
         for family in ("4", "6"):
             if row[f"connections{family}_lines"]:
                 self._connection_space.release(int(row[f"connections{family}"]), int(row[f"connections{family}_lines"]))
         self._domains[number] = numpy.zeros(1, self._domains.dtype)[0]
 
-    def free_number(self) -> int:
-        """Return the number of no domain. Raises CapacityError."""
-        unused = (self._domains["table"] == 0) & (self._domains["connections4_lines"] == 0)
+    def take_number(self) -> int:
+        """Return the number of no domain, its counters at zero. Raises CapacityError."""
+        unused = (self._tables["line"] == 0) & (self._domains["connections4_lines"] == 0)
         unused[0] = False
         if not unused.any():
             raise CapacityError(f"all {len(self._domains) - 1} places for routing domains are taken")
-        return int(unused.argmax())
+        number = int(unused.argmax())
+        for counters in self._counters:
+            counters.update(number.to_bytes(4, "little"), bytes(counters.entry_size))
+        return number
 
     def make_room_for_connections(self, number: int) -> None:
         """Give a domain its part of the connection table, if it has none. Raises CapacityError."""

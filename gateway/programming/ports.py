@@ -1,4 +1,4 @@
-"""Ports of the datapath: an interface or a VLAN of it, with a number, what Linux says of it, and room for its neighbours."""
+"""Ports: an interface or a VLAN of it, with a number, what Linux says of it, and room for its neighbours."""
 
 from collections.abc import Mapping
 
@@ -26,6 +26,7 @@ class Ports:
         self._room = Space("the table of external neighbours", neighbours.max_entries)
         self._links: dict[str, Link] = {}
         self._numbers: dict[tuple[str, int], int] = {}
+        self._devices: dict[str, int] = {}  # places in the devices map
         self._pinned = self._adopt()
 
     def of_interface(self, interface: str, vlan: int) -> int:
@@ -96,6 +97,11 @@ class Ports:
             )
         return number
 
+    def _device(self, interface: str) -> int:
+        if interface not in self._devices:
+            self._devices[interface] = len(self._devices)
+        return self._devices[interface]
+
     def _write(self, key: tuple[str, int]) -> None:
         number, link = self._numbers[key], self._links.get(key[0])
         row = self._rows[number]
@@ -106,4 +112,7 @@ class Ports:
         row["mtu"] = min(link.mtu, 65535)
         row["mac"] = list(link.mac or bytes(6))
         row["interface"] = link.index
-        self._datapath.maps["devices"].update(number.to_bytes(4, "little"), link.index.to_bytes(4, "little"))
+        row["device"] = self._device(key[0])
+        self._datapath.maps["devices"].update(
+            int(row["device"]).to_bytes(4, "little"), link.index.to_bytes(4, "little")
+        )

@@ -21,7 +21,7 @@ from gateway.programming.classifier import compile_access_list
 from gateway.programming.directory_block import compile_directory
 from gateway.programming.domain_block import Surroundings, compile_domain
 from gateway.programming.endpoints import Endpoints
-from gateway.programming.holdings import NOTHING, Holdings, conflict, directory_of, holdings_of, steps
+from gateway.programming.holdings import NOTHING, Holdings, between, conflict, directory_of, holdings_of
 from gateway.programming.memory import Memory, Placed
 from gateway.programming.ports import Ports
 from gateway.programming.routes import PortName
@@ -72,6 +72,7 @@ class Programmer:
         self._vlans = {port.name: port.vlan for port in configuration.ports}
         self._underlay: Underlay | None = None
         self._siblings: Siblings = {}
+        self._hosts: frozenset[str] = frozenset()  # that have a number in the directory
         self._directory: Placed | None
         self._directory, adopted = self._memory.adopt()
         self._programmed = {rdid: _Programmed(number, placed) for rdid, (number, placed) in adopted.items()}
@@ -99,7 +100,8 @@ class Programmer:
                         self._ports.attach(interface)
                     except BpfError as error:
                         refused[interface] = str(error)
-            self._publish(self._holdings())
+            if all(each.domain is not None for each in self._programmed.values()):
+                self._publish(self._holdings())
             return refused
 
     def apply(self, policy: Policy) -> dict[str, str]:
@@ -175,7 +177,8 @@ class Programmer:
         lists = self._compile_lists(domain, old)
         generation = self._generation(domain, old)
         moving = (old.moving if old else frozenset()) | moved_from(old.domain if old else None, domain)
-        holdings = holdings_of(domain, self._vlans)
+        sources = admitted((record.provider_address for record in domain.lookup_records), self._siblings, moving)
+        holdings = holdings_of(domain, self._vlans, sources)
         around = Surroundings(
             layout=self._layout,
             router_mac=self._router_mac(),
@@ -184,18 +187,18 @@ class Programmer:
             port_vlans=self._vlans,
             lists={name: block for name, (_, block) in lists.items()},
             generation=generation,
-            admitted=admitted((record.provider_address for record in domain.lookup_records), self._siblings, moving),
+            admitted=sources,
             own_addresses=frozenset(self._configuration.provider_addresses()),
         )
         block = compile_domain(domain, around)
         if old is not None and len(block) == len(old.placed.block) and bool((block == old.placed.block).all()):
             return _Prepared(domain, old.number, old.placed, holdings, generation, moving, lists)
-        number = old.number if old else self._memory.free_number()
+        number = old.number if old else self._memory.take_number()
         if any(each.applies_to for each in domain.access_control_lists):
             self._memory.make_room_for_connections(number)
         placed = self._memory.place(block)
         if old is None:
-            # The number must be taken before the next domain asks for one; no packet finds it before the directory says so.
+            # Takes the number before the next domain asks for one; no packet finds it before the directory says so.
             self._memory.switch(number, domain.id, placed)
             self._programmed[domain.id] = _Programmed(number, placed)
         return _Prepared(domain, number, placed, holdings, generation, moving, lists)
@@ -242,20 +245,32 @@ class Programmer:
                     self._memory.retire(each.placed)
 
     def _commit(self, prepared: list[_Prepared], removed: list[str]) -> None:
-        after = {rdid: each.holdings for rdid, each in self._programmed.items() if rdid not in removed}
-        after |= {each.domain.id: each.holdings for each in prepared}
-        before = self._holdings()
-        if before != after:
-            self._publish(steps(before, after))
+        before = {rdid: self._programmed[rdid].holdings for rdid in (*(each.domain.id for each in prepared), *removed)}
+        after = {each.domain.id: each.holdings for each in prepared}
+        directory_changes = self._needs_directory(before, after)
+        if directory_changes:
+            self._publish(self._holdings() | between(before, after))
         for each in prepared:
             self._switch(each)
-        if before != after:
-            self._publish(after)
+        if directory_changes:
+            self._publish({rdid: held for rdid, held in self._holdings().items() if rdid not in removed})
         for rdid in removed:
             gone = self._programmed.pop(rdid)
             self._memory.withdraw(gone.number)
             self._memory.retire(gone.placed)
         self._forget_unused()
+
+    def _needs_directory(self, before: Mapping[str, Holdings], after: Mapping[str, Holdings]) -> bool:
+        """Tell whether packets must be told apart anew, or come from hosts that had no number.
+
+        A host that no domain admits any more may stay in the directory until the next one.
+        """
+        if self._directory is None or any(
+            before.get(rdid, NOTHING).unshared() != after.get(rdid, NOTHING).unshared()
+            for rdid in before.keys() | after.keys()
+        ):
+            return True
+        return any(not held.sources <= self._hosts for held in after.values())
 
     def _switch(self, new: _Prepared) -> None:
         old = self._programmed[new.domain.id]
@@ -275,6 +290,7 @@ class Programmer:
                 return  # not yet compared: its endpoints are not known
             used_endpoints |= each.holdings.endpoints
         self._memory.reclaim()
+        used_endpoints |= {(address, "source") for address in self._hosts}
         self._endpoints.retain(used_endpoints)
         if self._underlay is not None:
             self._underlay.want(self._endpoints.addresses())
@@ -284,8 +300,9 @@ class Programmer:
 
     def _publish(self, holdings: Mapping[str, Holdings]) -> None:
         """Write and name a new directory, and wait until no packet is in the old one."""
-        directory = directory_of(holdings, self.numbers(), self._configuration, self._port_facts)
+        directory = directory_of(holdings, self.numbers(), self._configuration, self._port_facts, self._host_number)
         block = compile_directory(directory, self._layout)
+        self._hosts = frozenset(address for address, _ in directory.hosts)
         old = self._directory
         if old is not None and len(old.block) == len(block) and bool((old.block == block).all()):
             return
@@ -296,6 +313,9 @@ class Programmer:
 
     def _port_facts(self, interface: str, vlan: int) -> tuple[int, int]:
         return self._ports.of_interface(interface, vlan), self._ports.interface_index(interface)
+
+    def _host_number(self, address: str) -> int:
+        return self._endpoints.number(address, "source")
 
     def _external_port(self, port: PortName) -> int:
         number = self._ports.of_interface(self._interfaces[port[0]], port[1])

@@ -19,8 +19,8 @@ class Space:
                 self._free[index : index + 1] = [(first + lines, free - lines)] if free > lines else []
                 return first
         raise CapacityError(
-            f"{self._name} is full: {lines} lines of 64 bytes in one piece are wanted, {self.free_lines()} are free in all; "
-            "raise memory_mb under [datapath] in the configuration and start again"
+            f"{self._name} is full: {lines} lines of 64 bytes in one piece are wanted, {self.free_lines()} are free "
+            "in all; raise memory_mb under [datapath] in the configuration and start again"
         )
 
     def claim(self, first: int, lines: int) -> None:

@@ -66,11 +66,14 @@ class ProgramsUnderTest:
 
     def place(self, world: World) -> dict[str, str]:
         """Make the datapath what the world is; everything learned before is forgotten."""
-        for name in ("arena", "root", "domains", "endpoints", "ports", "connections", "neighbours"):
+        for name in ("arena", "root", "tables", "domains", "endpoints", "ports", "connections", "neighbours"):
             self.datapath.maps[name].mmap()[:] = 0
         self.programmer = self.restarted(world.ports, world.router_mac, world.dscp)
         self.programmer.links_changed(
-            {each.name: Link(each.name, self._indexes[each.name], mac_bytes(each.mac), each.mtu, True) for each in world.interfaces.values()}
+            {
+                each.name: Link(each.name, self._indexes[each.name], mac_bytes(each.mac), each.mtu, True)
+                for each in world.interfaces.values()
+            }
         )
         errors = self.programmer.apply(world.policy)
         self.programmer.hops_changed({address: self._hop(hop) for address, hop in world.underlay.items()})

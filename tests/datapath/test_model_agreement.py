@@ -1,7 +1,6 @@
 """The programs and the reference model, given the same frames, agree on verdict, domain and every byte that leaves."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from random import Random
 
 import pytest

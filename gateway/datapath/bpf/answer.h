@@ -106,10 +106,15 @@ static __always_inline MUST_CHECK int icmp_error(struct xdp_md *ctx, const struc
 	__u32 source[4] = {};
 	__u32 quote = p->length > QUOTE_MAX ? QUOTE_MAX : p->length & ~3;
 	__u32 network = is_six(p) ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
-	__u32 before = p->network, length = ICMP_HEADER + quote;
+	__u32 before = p->network;
 
-	if (!router_address(p, source) || before < sizeof(struct ethhdr) || before > HEADERS_MAX || quote < sizeof(struct iphdr))
+	if (!router_address(p, source))
 		return DROP_INTERNAL;
+	asm volatile("" : "+r"(quote), "+r"(before)); /* the registers that are checked are those that are used */
+	if (before < sizeof(struct ethhdr) || before > HEADERS_MAX || quote < sizeof(struct iphdr) || quote > QUOTE_MAX)
+		return DROP_INTERNAL;
+	__u32 length = ICMP_HEADER + quote;
+
 	body.type = p->error_type;
 	body.code = p->error_code;
 	body.data = bpf_htonl(p->error_data);

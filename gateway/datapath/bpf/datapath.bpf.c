@@ -187,7 +187,6 @@ static __always_inline int leave_external(struct xdp_md *ctx, struct packet *p, 
 	if (!port)
 		return DROP_INTERNAL;
 	*out = port;
-	p->out = number;
 	p->limit = port->mtu;
 	int verdict = check_length(p);
 
@@ -254,7 +253,6 @@ static __always_inline int leave_overlay(struct xdp_md *ctx, struct packet *p, c
 	if (!port)
 		return DROP_INTERNAL;
 	*out = port;
-	p->out = number;
 	if (endpoint->encapsulation == ENCAPSULATION_REWRITE)
 		return leave_rewritten(ctx, p, endpoint, port);
 	if (!number)
@@ -304,7 +302,7 @@ static __always_inline int conclude(struct xdp_md *ctx, struct packet *p, const 
 							     leave_overlay(ctx, p, directory, &out);
 	if (verdict == VERDICT_FORWARDED && out) {
 		finish(ctx, p, verdict, out->interface);
-		return bpf_redirect_map(&devices, p->out, 0);
+		return bpf_redirect_map(&devices, out->device, 0);
 	}
 	if (verdict == DROP_RESOLVING)
 		continue_in(ctx, p, STAGE_RESOLVE, verdict);
@@ -415,7 +413,7 @@ int gateway_resolve(struct xdp_md *ctx)
 	bool asked = out && !ask_for_neighbour(ctx, p, out);
 
 	finish(ctx, p, p->verdict, asked ? out->interface : 0);
-	return asked ? bpf_redirect_map(&devices, number, 0) : XDP_DROP;
+	return asked ? bpf_redirect_map(&devices, out->device, 0) : XDP_DROP;
 }
 
 char _license[] SEC("license") = "GPL";

@@ -7,6 +7,7 @@
 #include "types.h"
 
 #define DOMAINS_MAX 4096 /* domain 0 stands for "none" in the counters */
+#define DEVICES_MAX 256	 /* interfaces */
 #define PORTS_MAX 4096	 /* port 0 is none */
 #define ENDPOINTS_MAX 65536 /* provider addresses that are sent to, by encapsulation; endpoint 0 is none */
 
@@ -64,6 +65,14 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, DOMAINS_MAX);
 	__type(key, __u32);
+	__type(value, struct table_word);
+} tables SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, DOMAINS_MAX);
+	__type(key, __u32);
 	__type(value, struct domain);
 } domains SEC(".maps");
 
@@ -85,7 +94,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);
-	__uint(max_entries, PORTS_MAX);
+	__uint(max_entries, DEVICES_MAX);
 	__type(key, __u32);
 	__type(value, __u32);
 } devices SEC(".maps");

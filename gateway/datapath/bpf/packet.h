@@ -66,7 +66,6 @@ struct packet {
 	__u8 hop_kind, local;
 	__u16 subnet;
 	__u32 target;
-	__u32 out; /* port */
 	__u32 gateway[4]; /* the neighbour, or the record's CA */
 	__u32 asking[4]; /* who asks for the neighbour */
 	__u64 mac; /* the record's, in its low six bytes */

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "checksum.h"
-#include "packet.h"
+#include "tunnel.h"
 
 #define UDP_CHECK_OFFSET 6
 #define TCP_CHECK_OFFSET 16
@@ -85,16 +85,11 @@ static __always_inline MUST_CHECK int receive_rewritten(struct xdp_md *ctx, stru
 
 	if (!destination)
 		return VERDICT_PASSED;
-	__u32 number = destination->domain;
-	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
-
-	p->block = domain ? *(volatile __u32 *)&domain->table : 0;
-	if (!p->block)
+	if (!enter_domain(p, destination->domain))
 		return DROP_UNKNOWN_VSID;
-	p->domain = number;
 	struct rewrite *source = find_rewrite(p, p->source);
 
-	if (!source || source->domain != number)
+	if (!source || source->domain != p->domain)
 		return DROP_SOURCE_NOT_ADMITTED;
 	if (verdict)
 		return verdict;

@@ -48,17 +48,18 @@ static __always_inline MUST_CHECK int parse_tunnel(struct xdp_md *ctx, struct pa
 	return VERDICT_NONE;
 }
 
-static __always_inline MUST_CHECK struct domain *enter_domain(struct packet *p, __u32 number)
+/* The table is read once, so that one packet meets one policy. */
+static __always_inline MUST_CHECK bool enter_domain(struct packet *p, __u32 number)
 {
-	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
+	struct table_word *word = bpf_map_lookup_elem(&tables, &number);
 
-	if (!domain)
-		return NULL;
-	p->block = *(volatile __u32 *)&domain->table;
+	if (!word)
+		return false;
+	p->block = *(volatile __u32 *)&word->line;
 	if (!p->block)
-		return NULL;
+		return false;
 	p->domain = number;
-	return domain;
+	return true;
 }
 
 static __always_inline MUST_CHECK int enter_vsid(struct packet *p, const struct directory *directory)
@@ -70,6 +71,23 @@ static __always_inline MUST_CHECK int enter_vsid(struct packet *p, const struct 
 	return VERDICT_NONE;
 }
 
+/* May the host with this number send for the domain? */
+static __always_inline MUST_CHECK int admit_host(const struct packet *p, __u32 number)
+{
+	struct table *table = arena_line(p->block);
+
+	if (!table || number >= table->admitted_bits)
+		return DROP_SOURCE_NOT_ADMITTED;
+	struct line *bits = arena_line(p->block + table->admitted + number / 512);
+
+	return bits && bits->words[number / 64 % 8] >> number % 64 & 1 ? VERDICT_NONE : DROP_SOURCE_NOT_ADMITTED;
+}
+
+static __always_inline bool is_provider4(const struct packet *p, const struct directory *directory, __u32 address)
+{
+	return address && (address == directory->provider4 || find_cell(p->directory, &directory->providers4, address));
+}
+
 /* An outer IPv4 packet. VERDICT_PASSED: no tunnel that ends here. */
 static __always_inline MUST_CHECK int receive_outer4(struct xdp_md *ctx, struct packet *p, const struct directory *directory, bool *ours)
 {
@@ -79,9 +97,7 @@ static __always_inline MUST_CHECK int receive_outer4(struct xdp_md *ctx, struct 
 
 	if ((void *)(ip + 1) > data_end || ip->version != 4 || ip->ihl < 5)
 		return VERDICT_PASSED;
-	struct cell *local = find_cell(p->directory, &directory->providers4, ip->daddr);
-
-	if (!local)
+	if (!is_provider4(p, directory, ip->daddr))
 		return VERDICT_PASSED;
 	*ours = true;
 	__u8 protocol = ip->protocol;
@@ -110,11 +126,9 @@ static __always_inline MUST_CHECK int receive_outer4(struct xdp_md *ctx, struct 
 	verdict = enter_vsid(p, directory);
 	if (verdict)
 		return verdict;
-	struct table *table = arena_line(p->block);
+	struct cell *host = find_cell(p->directory, &directory->hosts4, source);
 
-	if (!table || !find_cell(p->block, &table->admitted4, source))
-		return DROP_SOURCE_NOT_ADMITTED;
-	return VERDICT_NONE;
+	return host ? admit_host(p, host->target) : DROP_SOURCE_NOT_ADMITTED;
 }
 
 static __always_inline MUST_CHECK int receive_outer6(struct xdp_md *ctx, struct packet *p, const struct directory *directory, bool *ours)
@@ -124,10 +138,12 @@ static __always_inline MUST_CHECK int receive_outer6(struct xdp_md *ctx, struct 
 	struct ipv6hdr *ip = (void *)(long)ctx->data + (offset & 0x1f);
 	__u32 source[4];
 
-	if ((void *)(ip + 1) > data_end || ip->version != 6)
+	struct directory_more *more = arena_line(p->directory + 1);
+
+	if ((void *)(ip + 1) > data_end || ip->version != 6 || !more)
 		return VERDICT_PASSED;
 	copy6(source, ip->daddr.in6_u.u6_addr32);
-	if (!find_cell6(p->directory, &directory->providers6, source))
+	if (!find_cell6(p->directory, &more->providers6, source))
 		return VERDICT_PASSED;
 	*ours = true;
 	__u8 protocol = ip->nexthdr;
@@ -145,11 +161,9 @@ static __always_inline MUST_CHECK int receive_outer6(struct xdp_md *ctx, struct 
 	verdict = enter_vsid(p, directory);
 	if (verdict)
 		return verdict;
-	struct table *table = arena_line(p->block);
+	struct cell6 *host = find_cell6(p->directory, &more->hosts6, source);
 
-	if (!table || !find_cell6(p->block, &table->admitted6, source))
-		return DROP_SOURCE_NOT_ADMITTED;
-	return VERDICT_NONE;
+	return host ? admit_host(p, host->target) : DROP_SOURCE_NOT_ADMITTED;
 }
 
 /* The inner Ethernet header of a packet from a tunnel. VERDICT_CONSUMED: the neighbours' program takes over. */

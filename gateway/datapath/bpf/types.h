@@ -57,17 +57,20 @@ struct cell6 {
 struct directory {
 	struct region ports;	  /* interface << 12 | vlan -> port; target: the domain of its l3 connection */
 	struct region vsids;	  /* VSID -> domain */
-	struct region providers4; /* the gateway's own provider addresses; target: not 0 where a rewrite record names it */
-	struct region providers6;
+	struct region hosts4; /* addresses of hosts that may send -> number */
+	struct region providers4; /* the gateway's own provider addresses */
+	__u32 provider4;	  /* the first of them, which most packets are for */
 	__u8 router_mac[6];
 	__u8 dscp_uniform; /* 0: pipe */
-	__u8 padding[9];
+	__u8 reserved[5];
 };
 
 struct directory_more { /* its second line */
 	struct region rewrites4; /* PA -> line of a struct rewrite */
 	struct region rewrites6;
-	__u8 padding[40];
+	struct region hosts6;
+	struct region providers6;
+	__u8 padding[16];
 };
 
 #define PORT_PROVIDER 1 /* mac[0] of a cell of `ports` */
@@ -86,8 +89,9 @@ struct rewrite {
 struct table {
 	struct region exact4;
 	struct region exact6;
-	struct region admitted4;
-	struct region admitted6;
+	__u32 admitted; /* first line of the bit set of hosts that may send */
+	__u32 admitted_bits;
+	__u8 reserved[16];
 	__u32 routes4; /* line of the root node */
 	__u32 routes6;
 	__u32 subnets; /* line of the first struct subnet */
@@ -156,6 +160,7 @@ enum encapsulation {
 	ENCAPSULATION_NVGRE = 1,
 	ENCAPSULATION_VXLAN = 2,
 	ENCAPSULATION_REWRITE = 3,
+	ENCAPSULATION_SOURCE = 4, /* nothing is sent there: a host that may send, by its number */
 };
 
 /* A provider address and how to get there. */
@@ -177,7 +182,7 @@ struct port {
 	__u16 vlan;
 	__u16 mtu;
 	__u8 mac[6];
-	__u16 reserved;
+	__u16 device; /* place of the interface in the devices map */
 	__u32 neighbours4; /* first line in the neighbours map */
 	__u32 neighbours4_lines;
 	__u32 neighbours6;
@@ -185,15 +190,19 @@ struct port {
 	__u8 padding[32];
 };
 
-struct domain {
-	__u32 table; /* line of its block, 0: withdrawn */
+/* The line of a domain's block, 0: withdrawn. The one word that a commit switches; many to a cache line. */
+struct table_word {
+	__u32 line;
 	__u32 lines; /* of the block; for whoever adopts it */
+};
+
+struct domain {
 	__u32 connections4; /* first line in the connections map */
 	__u32 connections4_lines;
 	__u32 connections6;
 	__u32 connections6_lines;
 	__u8 id[16]; /* RDID */
-	__u8 padding[24];
+	__u8 padding[32];
 };
 
 struct root {
