@@ -1,4 +1,4 @@
-"""A routing domain's policy as one block: struct table and all that it leads to. The same inputs make the same bytes."""
+"""A routing domain's policy as one block: struct table and all that it leads to. The same inputs, the same bytes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

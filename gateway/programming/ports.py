@@ -1,11 +1,13 @@
 """Ports: an interface or a VLAN of it, with a number, what Linux says of it, and room for its neighbours."""
 
+import errno
 from collections.abc import Mapping
 
 import numpy
 
 from gateway.datapath.layout import Layout
 from gateway.datapath.loader import Datapath
+from gateway.datapath.maps import MapError
 from gateway.programming.block import CapacityError
 from gateway.programming.space import Space
 from gateway.underlay.network import Link
@@ -27,6 +29,7 @@ class Ports:
         self._links: dict[str, Link] = {}
         self._numbers: dict[tuple[str, int], int] = {}
         self._devices: dict[str, int] = {}  # places in the devices map
+        self._pinned_devices: dict[int, int] = {}
         self._pinned = self._adopt()
 
     def of_interface(self, interface: str, vlan: int) -> int:
@@ -78,6 +81,7 @@ class Ports:
         for number in numpy.flatnonzero(self._rows["interface"]).tolist():
             row = self._rows[number]
             found[int(row["interface"]), int(row["vlan"])] = number
+            self._pinned_devices[int(row["interface"])] = int(row["device"])
             for family in ("4", "6"):
                 if row[f"neighbours{family}_lines"]:
                     self._room.claim(int(row[f"neighbours{family}"]), int(row[f"neighbours{family}_lines"]))
@@ -99,7 +103,13 @@ class Ports:
 
     def _device(self, interface: str) -> int:
         if interface not in self._devices:
-            self._devices[interface] = len(self._devices)
+            pinned = self._pinned_devices.get(self.interface_index(interface))
+            taken = {*self._devices.values(), *self._pinned_devices.values()}
+            free = (each for each in range(self._datapath.maps["devices"].max_entries) if each not in taken)
+            device = pinned if pinned is not None else next(free, None)
+            if device is None:
+                raise CapacityError(f"all {len(taken)} places for interfaces are taken: start the gateway again")
+            self._devices[interface] = device
         return self._devices[interface]
 
     def _write(self, key: tuple[str, int]) -> None:
@@ -112,7 +122,14 @@ class Ports:
         row["mtu"] = min(link.mtu, 65535)
         row["mac"] = list(link.mac or bytes(6))
         row["interface"] = link.index
-        row["device"] = self._device(key[0])
-        self._datapath.maps["devices"].update(
-            int(row["device"]).to_bytes(4, "little"), link.index.to_bytes(4, "little")
-        )
+        device = self._device(key[0])
+        try:
+            self._datapath.maps["devices"].update(_word(device), _word(link.index))
+        except MapError as error:
+            if error.errno != errno.EINVAL:  # it is gone again; that news is still to come
+                raise
+        row["device"] = device
+
+
+def _word(number: int) -> bytes:
+    return number.to_bytes(4, "little")
