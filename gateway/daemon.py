@@ -15,6 +15,7 @@ from gateway.api.secrets import CertificateFiles, admin_token, server_certificat
 from gateway.api.server import ListenError, listen, notify_service_manager, serve
 from gateway.configuration import GatewayConfiguration, split_endpoint
 from gateway.datapath.build import BuildError, build
+from gateway.datapath.capture import end_stale, lock_of
 from gateway.datapath.layout import Layout
 from gateway.datapath.libbpf import BpfError
 from gateway.datapath.pins import PinDirectory, PinsBusyError
@@ -58,6 +59,8 @@ def _run(configuration: GatewayConfiguration) -> None:
         object_path = build()
         adopted = adopt(pins, object_path, configuration)
         layout = Layout.of(object_path)
+        if end_stale(adopted.datapath.maps["root"], layout, lock_of(configuration.state_dir)):
+            log.info("capture_ended", why="its process is gone")
         programmer = Programmer(adopted.datapath, layout, configuration)
         machine = Machine(configuration, adopted.datapath, layout, programmer, adopted.fault)
         parts.callback(machine.close)

@@ -1,29 +1,137 @@
 """`tgw capture`: packets as the datapath saw them, with their verdicts, as pcapng."""
 
-from pathlib import Path
-from typing import Annotated
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.cli.failure import Failure
 from gateway.cli.session import Session
+
+if TYPE_CHECKING:
+    from gateway.configuration import GatewayConfiguration
+    from gateway.datapath.capture import Capture, Wanted
 
 
 def capture(
     context: typer.Context,
-    write: Annotated[Path, typer.Option("--write", "-w", help="The pcapng file to write.")],
-    port: Annotated[str | None, typer.Option("--port", help="Only packets that came in on this port.")] = None,
-    domain: Annotated[str | None, typer.Option("--domain", help="Only this routing domain (id or name).")] = None,
-    drops: Annotated[
-        str | None,
-        typer.Option("--drops", metavar="FILTER", help="Only drops: 'all', or reasons: 'no_route,hairpin'."),
+    write: Annotated[str, typer.Option("--write", "-w", metavar="FILE", help="The pcapng file to write; - is stdout.")],
+    reasons: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="REASON", help="With --drops: only these reasons, as `tgw status` names them."),
     ] = None,
+    port: Annotated[
+        str | None, typer.Option("--port", help="Only packets that come in or leave by this port's interface.")
+    ] = None,
+    domain: Annotated[str | None, typer.Option("--domain", help="Only this routing domain (name or id).")] = None,
+    drops: Annotated[bool, typer.Option("--drops", help="Only dropped packets.")] = False,
+    sample: Annotated[int, typer.Option("--sample", min=1, metavar="N", help="Only one of N packets.")] = 1,
+    count: Annotated[int | None, typer.Option("--count", "-c", min=1, help="End after so many frames.")] = None,
+    seconds: Annotated[float | None, typer.Option("--seconds", min=0, help="End after so much time.")] = None,
 ) -> None:
-    """Write packets with verdict and drop reason, before and after, until Ctrl-C.
+    """Write packets as they came and as they left, the verdict in their comments, until Ctrl-C.
 
-    Example: tgw capture --domain blue --drops all -w drops.pcapng
+    Of several conditions a packet must meet all. Run it as root beside the gateway, in the same network namespace.
+
+    Example: tgw capture --domain blue --drops no_route hairpin -w drops.pcapng
+
+    Example: tgw capture --port corpnet -w - | tcpdump -r -
     """
+    if reasons and not drops:
+        raise typer.BadParameter("reasons go with --drops", param_hint="REASON")
+    if write == "-" and sys.stdout.isatty():
+        raise typer.BadParameter("pcapng is nothing for a terminal: name a file, or | tcpdump -r -", param_hint="-w")
     session: Session = context.obj
-    configuration = session.configuration
-    from gateway.datapath import capture as datapath_capture
+    conditions = _Conditions(port, domain, tuple(reasons or ()) if drops else None, sample)
+    frames = _capture(session, conditions, write, count, seconds)
+    typer.echo(f"{frames:,} frames", err=True)
 
-    datapath_capture.run(configuration, port=port, domain=domain, drops=drops, file=write)
+
+@dataclass(frozen=True, slots=True)
+class _Conditions:
+    """What was asked for, in words. `reasons` None: not only drops; empty: any drop."""
+
+    port: str | None
+    domain: str | None
+    reasons: tuple[str, ...] | None
+    sample: int
+
+    def wanted(self, capture: "Capture", configuration: "GatewayConfiguration", names: Mapping[str, str]) -> "Wanted":
+        """Find the numbers of what was named. Errors: Failure."""
+        from gateway.datapath.capture import Wanted
+
+        known = capture.drop_reasons()
+        return Wanted(
+            interface=None if self.port is None else _interface(self.port, configuration),
+            domain=None if self.domain is None else _domain(self.domain, names, capture.domain_numbers()),
+            reasons=None if self.reasons is None else frozenset(_reason(reason, known) for reason in self.reasons),
+            sample=self.sample,
+        )
+
+
+def _capture(session: Session, conditions: _Conditions, write: str, count: int | None, seconds: float | None) -> int:
+    """Return how many frames were written. Errors: Failure."""
+    from gateway.cli.recording import Recorder, ended_by_signals, opened
+    from gateway.datapath.capture import Capture, CaptureError, alone, lock_of
+    from gateway.datapath.libbpf import BpfError
+
+    configuration = session.configuration
+    recorder = None
+    try:
+        with ExitStack() as parts:
+            ended = parts.enter_context(ended_by_signals())
+            parts.enter_context(alone(lock_of(configuration.state_dir)))
+            capture = Capture(configuration.datapath.pin_dir)
+            parts.callback(capture.close)
+            names = _domain_names(session)
+            wanted = conditions.wanted(capture, configuration, names)
+            stream = parts.enter_context(opened(write))
+            recorder = Recorder(capture, stream, configuration, names)
+            with capture.switched_on(wanted):
+                typer.echo(f"capturing to {write}", err=True)
+                recorder.record(ended, count, seconds)
+    except BrokenPipeError:  # the reader of a pipe had enough
+        pass
+    except (CaptureError, BpfError) as error:
+        raise Failure(str(error)) from error
+    except OSError as error:
+        raise Failure(f"{error.filename or write}: {error.strerror}") from error
+    return recorder.frames if recorder else 0
+
+
+def _domain_names(session: Session) -> dict[str, str]:
+    """Names of the routing domains by RDID; where no daemon answers, captures go on without."""
+    try:
+        return {domain["id"]: domain["name"] for domain in session.get("/v1/status").json()["routing_domains"]}
+    except Failure as failure:
+        typer.echo(f"{failure.message}: routing domains are named by their ids", err=True)
+        return {}
+
+
+def _interface(port: str, configuration: "GatewayConfiguration") -> int:
+    ports = configuration.ports_by_name()
+    if port not in ports:
+        raise Failure(f"there is no port {port!r}", f"the configured ports are {', '.join(ports)}")
+    name = ports[port].interface
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        raise Failure(f"port {port}: there is no interface {name} here", "run it in the gateway's namespace") from None
+
+
+def _domain(asked: str, names: Mapping[str, str], numbers: Mapping[str, int]) -> int:
+    for rdid, number in numbers.items():
+        if asked.casefold() in (rdid, names.get(rdid, rdid).casefold()):
+            return number
+    known = ", ".join(names.get(rdid, rdid) for rdid in numbers) or "none"
+    raise Failure(f"the datapath holds no routing domain {asked!r}", f"it holds {known}")
+
+
+def _reason(reason: str, known: Mapping[str, int]) -> int:
+    if reason not in known:
+        raise Failure(f"there is no drop reason {reason!r}", f"the reasons are {', '.join(known)}")
+    return known[reason]

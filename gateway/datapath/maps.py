@@ -136,7 +136,7 @@ class Map:
     def definition(self) -> MapDefinition:
         """Return the layout with which the map was made."""
         btf_id, key, value = self._btf
-        layout = Layout.of_kernel(btf_id) if btf_id else None
+        layout = self.layout() if btf_id else None
         return MapDefinition(
             type=self.type,
             flags=self.flags,
@@ -145,6 +145,10 @@ class Map:
             key=layout.dtype(key) if layout and key else None,
             value=layout.dtype(value) if layout and value else None,
         )
+
+    def layout(self) -> Layout:
+        """Return the types of the object that the map was made for; it must carry BTF."""
+        return Layout.of_kernel(self._btf[0])
 
     def lookup(self, key: bytes) -> bytes | None:
         """Return the value of a key (per-CPU: all CPUs' values, each rounded up to 8 bytes), None if absent."""

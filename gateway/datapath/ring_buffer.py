@@ -1,9 +1,12 @@
 """Records that programs send through a BPF ring buffer."""
 
 import ctypes
+import errno
 
 from gateway.datapath.libbpf import RingBufferCallback, check, check_pointer, library
 from gateway.datapath.maps import Map
+
+MOST_AT_ONCE = 4096  # so that taking records ends where programs send them faster
 
 
 class RingBuffer:
@@ -21,22 +24,22 @@ class RingBuffer:
         return int(library.ring_buffer__epoll_fd(self._handle))
 
     def poll(self, timeout_ms: int) -> list[bytes]:
-        """Wait for records for up to `timeout_ms` (-1: for ever) and take them."""
-        check(library.ring_buffer__poll(self._handle, timeout_ms), f"map {self._name}: waiting for records")
-        return self._take()
+        """Wait for records for up to `timeout_ms` (-1: for ever) and take up to `MOST_AT_ONCE` of them."""
+        return self._take(library.ring_buffer__poll(self._handle, timeout_ms), "waiting for records")
 
     def consume(self) -> list[bytes]:
-        """Take all records that are there."""
-        check(library.ring_buffer__consume(self._handle), f"map {self._name}: taking records")
-        return self._take()
+        """Take records that are there, up to `MOST_AT_ONCE`."""
+        return self._take(library.ring_buffer__consume(self._handle), "taking records")
 
     def close(self) -> None:
         library.ring_buffer__free(self._handle)
 
     def _receive(self, _context: int, data: int, size: int) -> int:
         self._records.append(ctypes.string_at(data, size))
-        return 0
+        return -errno.ENOBUFS if len(self._records) == MOST_AT_ONCE else 0
 
-    def _take(self) -> list[bytes]:
+    def _take(self, result: int, attempted: str) -> list[bytes]:
+        if result != -errno.ENOBUFS:
+            check(result, f"map {self._name}: {attempted}")
         records, self._records = self._records, []
         return records
