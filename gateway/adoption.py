@@ -10,6 +10,7 @@ from gateway.datapath.loader import Datapath
 from gateway.datapath.maps import MapType
 from gateway.datapath.object_file import LoadError
 from gateway.datapath.pins import PinDirectory
+from gateway.programming.memory import CHUNK_LINES
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +63,7 @@ def _shareable(datapath: Datapath) -> list[str]:
 
 
 def _sizes(configuration: GatewayConfiguration) -> dict[str, int]:
-    """Share the configured memory out: lines of 64 bytes by map."""
+    """Share the configured memory out: lines of 64 bytes by map, chunks of them for the arena."""
     sixteenth = configuration.datapath.memory_mb * LINES_PER_MEGABYTE // 16
-    return {name: sixteenths * sixteenth for name, sixteenths in SIXTEENTHS.items()}
+    lines = {name: sixteenths * sixteenth for name, sixteenths in SIXTEENTHS.items()}
+    return lines | {"arena": max(1, lines["arena"] // CHUNK_LINES)}

@@ -14,6 +14,7 @@ from gateway.programming.space import Space
 
 CONNECTION_LINES = 4096  # 4 IPv4 connections each
 CONNECTION_LINES6 = 2048  # an IPv6 connection each
+CHUNK_LINES = 1 << 16  # of the arena, 4 MB: a domain's block must fit
 _GENERATION_SHIFT = 56  # in the second word of a connection: struct connection's meta
 
 
@@ -40,7 +41,7 @@ class Memory:
         self._tables = maps["tables"].records(layout.struct("table_word"))
         self._domains = maps["domains"].records(layout.struct("domain"))
         self._connections = maps["connections"].mmap().view(numpy.uint64).reshape(-1, 8)
-        self._space = Space("the table memory", maps["arena"].max_entries)
+        self._space = Space("the table memory", len(self._arena) // LINE_BYTES, CHUNK_LINES)
         self._connection_space = Space("the connection table", maps["connections"].max_entries)
         self._counters = [maps[name] for name in ("traffic", "drops", "answer_budgets")]
         self._retired: list[Placed] = []

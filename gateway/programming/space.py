@@ -8,16 +8,24 @@ from gateway.programming.block import CapacityError
 class Space:
     """The lines 1..size-1 of an array; line 0 means "none" everywhere and is never given out."""
 
-    def __init__(self, name: str, size: int) -> None:
+    def __init__(self, name: str, size: int, chunk: int | None = None) -> None:
         self._name = name
+        self._chunk = chunk or size  # what is allocated lies in one chunk
         self._free = [(1, size - 1)] if size > 1 else []  # (first, lines), in order
 
     def allocate(self, lines: int) -> int:
         """Return the first of so many lines. Raises CapacityError."""
-        for index, (first, free) in enumerate(self._free):
-            if free >= lines:
-                self._free[index : index + 1] = [(first + lines, free - lines)] if free > lines else []
+        for free_first, free in self._free:
+            left = self._chunk - free_first % self._chunk
+            first = free_first if lines <= left else free_first + left
+            if lines <= self._chunk and first + lines <= free_first + free:
+                self.claim(first, lines)
                 return first
+        if lines > self._chunk:
+            raise CapacityError(
+                f"{self._name} has room for {self._chunk} lines of 64 bytes in one piece, {lines} are wanted: "
+                "divide the routing domain's records or access lists among several"
+            )
         raise CapacityError(
             f"{self._name} is full: {lines} lines of 64 bytes in one piece are wanted, {self.free_lines()} are free "
             "in all; raise memory_mb under [datapath] in the configuration and start again"

@@ -20,46 +20,41 @@ struct vectors {
 };
 
 /* `root` is a word like those of the nodes: a part that no rule cares about is a leaf at once. */
-static __always_inline __u32 part4(__u32 block, __u32 root, __u32 key, int levels)
+static __always_inline __u32 part4(const struct block *list, __u32 root, __u32 key, int levels)
 {
-	return (root & LEAF_CHILD ? trie_find(block, root & LEAF_LINE_MASK, key, levels) : root) & LEAF_LINE_MASK;
+	return (root & LEAF_CHILD ? trie_find(list, root & LEAF_LINE_MASK, key, levels) : root) & LEAF_LINE_MASK;
 }
 
-static __always_inline __u32 part6(__u32 block, __u32 root, const __u32 *address)
+static __always_inline __u32 part6(const struct block *list, __u32 root, const __u32 *address)
 {
-	return (root & LEAF_CHILD ? trie_find6(block, root & LEAF_LINE_MASK, address) : root) & LEAF_LINE_MASK;
+	return (root & LEAF_CHILD ? trie_find6(list, root & LEAF_LINE_MASK, address) : root) & LEAF_LINE_MASK;
 }
 
-static __always_inline void select_vectors(__u32 block, const struct classifier *classifier, const struct tuple *tuple, struct vectors *v)
+static __always_inline void select_vectors(const struct block *list, const struct classifier *classifier, const struct tuple *tuple, struct vectors *v)
 {
 	if (tuple->six) {
-		v->lines[0] = part6(block, classifier->source6, tuple->source);
-		v->lines[1] = part6(block, classifier->destination6, tuple->destination);
+		v->lines[0] = part6(list, classifier->source6, tuple->source);
+		v->lines[1] = part6(list, classifier->destination6, tuple->destination);
 	} else {
-		v->lines[0] = part4(block, classifier->source4, bpf_ntohl(tuple->source[V4]), 4);
-		v->lines[1] = part4(block, classifier->destination4, bpf_ntohl(tuple->destination[V4]), 4);
+		v->lines[0] = part4(list, classifier->source4, bpf_ntohl(tuple->source[V4]), 4);
+		v->lines[1] = part4(list, classifier->destination4, bpf_ntohl(tuple->destination[V4]), 4);
 	}
-	v->lines[2] = part4(block, classifier->protocols, (__u32)tuple->protocol << 24, 1);
+	v->lines[2] = part4(list, classifier->protocols, (__u32)tuple->protocol << 24, 1);
 	/* rules with ports are not among those that the other protocols select */
 	__u32 source_port = has_ports(tuple->protocol) ? bpf_ntohs(tuple->source_port) : 0;
 	__u32 destination_port = has_ports(tuple->protocol) ? bpf_ntohs(tuple->destination_port) : 0;
 
-	v->lines[3] = part4(block, classifier->source_ports, source_port << 16, 2);
-	v->lines[4] = part4(block, classifier->destination_ports, destination_port << 16, 2);
+	v->lines[3] = part4(list, classifier->source_ports, source_port << 16, 2);
+	v->lines[4] = part4(list, classifier->destination_ports, destination_port << 16, 2);
 }
 
 /* Word `index` of all vectors; 0 is the summary. */
-static __always_inline __u64 intersect(__u32 block, const struct vectors *v, __u32 index)
+static __always_inline __u64 intersect(const struct block *list, const struct vectors *v, __u32 index)
 {
 	__u64 word = ~0ull;
 
-	for (int i = 0; i < PARTS; i++) {
-		struct line *line = arena_line(block + v->lines[i] + (index >> 3));
-
-		if (!line)
-			return 0;
-		word &= line->words[index & 7];
-	}
+	for (int i = 0; i < PARTS; i++)
+		word &= *(__u64 *)address_in(list, v->lines[i], index * sizeof(word));
 	return word;
 }
 
@@ -74,39 +69,36 @@ static __always_inline __u32 lowest_bit(__u64 word)
 	return bits * 0x0101010101010101 >> 56;
 }
 
-/* 1: allowed. `inbound`: towards the VM. */
-__noinline int access_list_allows(__u32 block, __u32 list_line, bool inbound, const struct tuple *tuple)
+/* 1: allowed. `line` is that of the list, over all chunks; `inbound`: towards the VM. */
+__noinline int access_list_allows(__u32 line, bool inbound, const struct tuple *tuple)
 {
+	struct block list;
 	struct vectors v;
 
-	if (!tuple)
+	if (!tuple || !open_block(&list, line))
 		return 0;
-	block += list_line;
-	struct access_list *list = arena_line(block);
-
-	if (!list)
-		return 0;
-	struct classifier classifier = inbound ? list->inbound : list->outbound;
-	bool otherwise = classifier.actions & ACTIONS_DEFAULT_ALLOW;
-	__u32 actions = classifier.actions & LEAF_LINE_MASK;
+	struct access_list *parts = line_of(&list, 0);
+	struct classifier *classifier = inbound ? &parts->inbound : &parts->outbound;
+	bool otherwise = classifier->actions & ACTIONS_DEFAULT_ALLOW;
+	__u32 actions = classifier->actions & LEAF_LINE_MASK;
 
 	if (!actions)
 		return otherwise;
-	select_vectors(block, &classifier, tuple, &v);
+	select_vectors(&list, classifier, tuple, &v);
 	for (int i = 0; i < PARTS; i++)
 		if (!v.lines[i])
 			return otherwise;
-	__u64 summary = intersect(block, &v, 0);
+	__u64 summary = intersect(&list, &v, 0);
 
 	for (int i = 0; i < VECTOR_WORDS_MAX && summary; i++, summary &= summary - 1) {
 		__u32 word = lowest_bit(summary) + 1;
-		__u64 rules = intersect(block, &v, word);
+		__u64 rules = intersect(&list, &v, word);
 
 		if (!rules)
 			continue;
-		struct line *line = arena_line(block + actions + (word >> 3));
+		__u64 *allowed = address_in(&list, actions, word * sizeof(*allowed));
 
-		return line && line->words[word & 7] & (rules & -rules);
+		return !!(*allowed & (rules & -rules));
 	}
 	return otherwise;
 }

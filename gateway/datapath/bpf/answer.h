@@ -90,6 +90,19 @@ struct error_body {
 	__u8 quote[QUOTE_MAX];
 };
 
+/* What of an error in the making is too large for the stack. */
+struct error_parts {
+	struct error_body body;
+	__u8 headers[HEADERS_MAX]; /* in front of the packet, as they came */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct error_parts);
+} errors SEC(".maps");
+
 static __always_inline __u16 error_checksum(const struct error_body *body, const struct packet *p, const __u32 *source, __u32 length)
 {
 	__u64 sum = sum_words((const __u32 *)body, sizeof(*body) / 4);
@@ -101,29 +114,31 @@ static __always_inline __u16 error_checksum(const struct error_body *body, const
 
 static __always_inline MUST_CHECK int icmp_error(struct xdp_md *ctx, const struct packet *p)
 {
-	struct error_body body = {};
-	__u8 headers[HEADERS_MAX];
-	__u32 source[4] = {};
+	__u32 source[4] = {}, zero = 0;
+	struct error_parts *parts = bpf_map_lookup_elem(&errors, &zero);
 	__u32 quote = p->length > QUOTE_MAX ? QUOTE_MAX : p->length & ~3;
 	__u32 network = is_six(p) ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
 	__u32 before = p->network;
 
-	if (!router_address(p, source))
+	if (!parts || !router_address(p, source))
 		return DROP_INTERNAL;
+	struct error_body *body = &parts->body;
+
+	__builtin_memset(body, 0, sizeof(*body));
 	asm volatile("" : "+r"(quote), "+r"(before)); /* the registers that are checked are those that are used */
 	if (before < sizeof(struct ethhdr) || before > HEADERS_MAX || quote < sizeof(struct iphdr) || quote > QUOTE_MAX)
 		return DROP_INTERNAL;
 	__u32 length = ICMP_HEADER + quote;
 
-	body.type = p->error_type;
-	body.code = p->error_code;
-	body.data = bpf_htonl(p->error_data);
-	if (bpf_xdp_load_bytes(ctx, before, body.quote, quote) || bpf_xdp_load_bytes(ctx, 0, headers, before))
+	body->type = p->error_type;
+	body->code = p->error_code;
+	body->data = bpf_htonl(p->error_data);
+	if (bpf_xdp_load_bytes(ctx, before, body->quote, quote) || bpf_xdp_load_bytes(ctx, 0, parts->headers, before))
 		return DROP_INTERNAL;
-	body.check = error_checksum(&body, p, source, length);
+	body->check = error_checksum(body, p, source, length);
 	if (resize(ctx, p, quote) || bpf_xdp_adjust_head(ctx, -(int)(network + ICMP_HEADER)))
 		return DROP_INTERNAL;
-	if (bpf_xdp_store_bytes(ctx, 0, headers, before) || bpf_xdp_store_bytes(ctx, before + network, &body, length))
+	if (bpf_xdp_store_bytes(ctx, 0, parts->headers, before) || bpf_xdp_store_bytes(ctx, before + network, body, length))
 		return DROP_INTERNAL;
 	void *at = (void *)(long)ctx->data + (before & 0x7f);
 

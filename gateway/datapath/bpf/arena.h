@@ -1,11 +1,36 @@
 /* The one hash table and the one trie, as seen by a packet. gateway/programming/blocks.py builds them. */
 #pragma once
 
+#include <bpf/bpf_endian.h>
+
 #include "maps.h"
 
-static __always_inline void *arena_line(__u32 number)
+struct block {
+	struct chunk *chunk;
+	__u32 first; /* line in it */
+};
+
+/* `line` counts over all chunks. */
+static __always_inline bool open_block(struct block *block, __u32 line)
 {
-	return bpf_map_lookup_elem(&arena, &number);
+	__u32 number = line / CHUNK_LINES;
+
+	block->chunk = bpf_map_lookup_elem(&arena, &number);
+	block->first = line % CHUNK_LINES;
+	return block->chunk;
+}
+
+/* The address `bytes` behind a line of the block. The mask keeps it in the chunk whatever the table says. */
+static __always_inline void *address_in(const struct block *block, __u32 line, __u32 bytes)
+{
+	__u32 offset = (block->first + line) * LINE_BYTES + bytes;
+
+	return (void *)block->chunk + (offset & (sizeof(struct chunk) - 1));
+}
+
+static __always_inline void *line_of(const struct block *block, __u32 line)
+{
+	return address_in(block, line & (CHUNK_LINES - 1), 0);
 }
 
 static __always_inline __u32 rotate_left(__u32 value, __u32 by)
@@ -34,18 +59,14 @@ static __always_inline __u32 home(__u32 key, const struct region *region)
 	return (__u64)(key * region->multiplier) * region->size >> 32;
 }
 
-static __always_inline struct cell *find_cell(__u32 block, const struct region *region, __u32 key)
+static __always_inline struct cell *find_cell(const struct block *block, const struct region *region, __u32 key)
 {
 	__u32 slot = home(key, region);
 
 	if (!key) /* would be found in an empty cell */
 		return NULL;
 	for (int i = 0; i < PROBE_LIMIT; i++, slot++) {
-		struct cell *cells = arena_line(block + region->first + slot / CELLS_PER_LINE);
-
-		if (!cells)
-			return NULL;
-		struct cell *cell = &cells[slot % CELLS_PER_LINE];
+		struct cell *cell = address_in(block, region->first, slot * sizeof(*cell));
 
 		if (cell->key == key)
 			return cell;
@@ -65,18 +86,14 @@ static __always_inline bool zero6(const __u32 *a)
 	return !(a[0] | a[1] | a[2] | a[3]);
 }
 
-static __always_inline struct cell6 *find_cell6(__u32 block, const struct region *region, const __u32 *key)
+static __always_inline struct cell6 *find_cell6(const struct block *block, const struct region *region, const __u32 *key)
 {
 	__u32 slot = home(fold(key), region);
 
 	if (zero6(key))
 		return NULL;
 	for (int i = 0; i < PROBE_LIMIT; i++, slot++) {
-		struct cell6 *cells = arena_line(block + region->first + slot / CELLS6_PER_LINE);
-
-		if (!cells)
-			return NULL;
-		struct cell6 *cell = &cells[slot % CELLS6_PER_LINE];
+		struct cell6 *cell = address_in(block, region->first, slot * sizeof(*cell));
 
 		if (same6(cell->key, key))
 			return cell;
@@ -87,15 +104,13 @@ static __always_inline struct cell6 *find_cell6(__u32 block, const struct region
 }
 
 /* One step: the word for `byte` in the node at `node`. */
-static __always_inline __u32 trie_step(__u32 block, __u32 node, __u32 byte)
+static __always_inline __u32 trie_step(const struct block *block, __u32 node, __u32 byte)
 {
-	__u32 *words = arena_line(block + node + (byte >> 4));
-
-	return words ? words[byte & 15] : 0;
+	return *(__u32 *)address_in(block, node, byte * sizeof(__u32));
 }
 
 /* The leaf for the longest prefix of the key's first `levels` bytes; the key in host order, its first byte on top. */
-static __always_inline __u32 trie_find(__u32 block, __u32 node, __u32 key, int levels)
+static __always_inline __u32 trie_find(const struct block *block, __u32 node, __u32 key, int levels)
 {
 	for (int i = 0; i < levels; i++, key <<= 8) {
 		__u32 word = trie_step(block, node, key >> 24);
@@ -108,10 +123,10 @@ static __always_inline __u32 trie_find(__u32 block, __u32 node, __u32 key, int l
 }
 
 /* The same over an IPv6 address in network order. */
-static __always_inline __u32 trie_find6(__u32 block, __u32 node, const __u32 *address)
+static __always_inline __u32 trie_find6(const struct block *block, __u32 node, const __u32 *address)
 {
 	for (int i = 0; i < 4; i++) {
-		__u32 key = __builtin_bswap32(address[i]);
+		__u32 key = bpf_ntohl(address[i]);
 
 		for (int j = 0; j < 4; j++, key <<= 8) {
 			__u32 word = trie_step(block, node, key >> 24);

@@ -13,13 +13,15 @@ enum stage {
 	STAGE_NEIGHBOUR = 1,
 	STAGE_RESOLVE = 2,
 	STAGE_ADMIT = 3,
-	STAGES = 4,
+	STAGE_LEAVE = 4,
+	STAGES = 5,
 };
 
 int gateway_answer(struct xdp_md *ctx);
 int gateway_neighbour(struct xdp_md *ctx);
 int gateway_resolve(struct xdp_md *ctx);
 int gateway_admit(struct xdp_md *ctx);
+int gateway_leave(struct xdp_md *ctx);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -32,6 +34,7 @@ struct {
 		[STAGE_NEIGHBOUR] = (void *)&gateway_neighbour,
 		[STAGE_RESOLVE] = (void *)&gateway_resolve,
 		[STAGE_ADMIT] = (void *)&gateway_admit,
+		[STAGE_LEAVE] = (void *)&gateway_leave,
 	},
 };
 
@@ -76,7 +79,7 @@ static __always_inline struct cell *find_port(struct xdp_md *ctx, struct packet 
 	}
 	if (p->type == bpf_htons(ETH_P_8021AD))
 		return NULL;
-	return find_cell(p->directory, &directory->ports, ctx->ingress_ifindex << 12 | vlan);
+	return find_cell(&p->directory, &directory->ports, ctx->ingress_ifindex << 12 | vlan);
 }
 
 /* A frame on an external port. VERDICT_CONSUMED: the neighbours' program takes over. */
@@ -84,8 +87,7 @@ static __always_inline MUST_CHECK int receive_external(struct xdp_md *ctx, struc
 {
 	void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
 	struct ethhdr *ethernet = data;
-	__u32 number = p->port;
-	struct port *port = bpf_map_lookup_elem(&ports, &number);
+	struct port *port = port_of(p->port);
 
 	if (!port || !enter_domain(p, cell->target) || (void *)(ethernet + 1) > data_end)
 		return VERDICT_PASSED;
@@ -147,18 +149,17 @@ static __always_inline MUST_CHECK int receive(struct xdp_md *ctx, struct packet 
 }
 
 /* Back to where it came from? */
-static __always_inline MUST_CHECK int check_hairpin(struct xdp_md *ctx, const struct packet *p, const struct table *table)
+static __always_inline MUST_CHECK int check_hairpin(struct xdp_md *ctx, const struct packet *p)
 {
 	if (p->hop_kind == NEXT_HOP_EXTERNAL)
 		return p->origin == FROM_EXTERNAL && p->target == p->port ? DROP_HAIRPIN : VERDICT_NONE;
 	if (p->origin == FROM_EXTERNAL)
 		return VERDICT_NONE;
-	struct subnet *subnet = arena_line(p->block + table->subnets + p->subnet);
 	struct ethhdr *ethernet = (void *)(long)ctx->data + (p->ethernet & 0x7f);
 
-	if (!subnet || (void *)(ethernet + 1) > (void *)(long)ctx->data_end)
+	if ((void *)(ethernet + 1) > (void *)(long)ctx->data_end)
 		return DROP_INTERNAL;
-	return subnet->vsid == p->vsid && p->mac == mac_of(ethernet->h_source) ? DROP_HAIRPIN : VERDICT_NONE;
+	return subnet_of(p, p->subnet)->vsid == p->vsid && p->mac == mac_of(ethernet->h_source) ? DROP_HAIRPIN : VERDICT_NONE;
 }
 
 /* From a parsed packet to where it goes. */
@@ -171,18 +172,13 @@ static __always_inline MUST_CHECK int decide(struct xdp_md *ctx, struct packet *
 	verdict = admit_to_forwarding(p);
 	if (verdict || p->local)
 		return verdict;
-	struct table *table = arena_line(p->block);
-
-	if (!table)
-		return DROP_INTERNAL;
-	*listed = table->flags & TABLE_LISTS;
-	return check_hairpin(ctx, p, table);
+	*listed = table_of(p)->flags & TABLE_LISTS;
+	return check_hairpin(ctx, p);
 }
 
 static __always_inline int leave_external(struct xdp_md *ctx, struct packet *p, struct port **out)
 {
-	__u32 number = p->target;
-	struct port *port = bpf_map_lookup_elem(&ports, &number);
+	struct port *port = port_of(p->target);
 
 	if (!port)
 		return DROP_INTERNAL;
@@ -202,22 +198,19 @@ static __always_inline int leave_external(struct xdp_md *ctx, struct packet *p, 
 
 static __always_inline MUST_CHECK int leave_rewritten(struct xdp_md *ctx, struct packet *p, const struct endpoint *endpoint, const struct port *out)
 {
-	struct table *table = arena_line(p->block);
-	__u32 source = 0;
+	struct table *table = table_of(p);
+	__u32 source;
 
-	if (!table)
-		return DROP_INTERNAL;
 	if (is_six(p)) {
-		struct cell6 *cell = find_cell6(p->block, &table->exact6, p->source);
+		struct cell6 *cell = find_cell6(&p->table, &table->exact6, p->source);
 
 		source = cell ? cell->target : TARGET_LOCAL;
 	} else {
-		struct cell *cell = find_cell(p->block, &table->exact4, p->source[V4]);
+		struct cell *cell = find_cell(&p->table, &table->exact4, p->source[V4]);
 
 		source = cell ? cell->target : TARGET_LOCAL;
 	}
-	source &= ~TARGET_HERE;
-	struct endpoint *own = bpf_map_lookup_elem(&endpoints, &source);
+	struct endpoint *own = source == TARGET_LOCAL ? NULL : endpoint_of(source & ~TARGET_HERE);
 
 	if (!own || own->encapsulation != ENCAPSULATION_REWRITE)
 		return DROP_REWRITE_NO_SOURCE;
@@ -232,45 +225,36 @@ static __always_inline MUST_CHECK int leave_rewritten(struct xdp_md *ctx, struct
 
 static __always_inline int leave_overlay(struct xdp_md *ctx, struct packet *p, const struct directory *directory, struct port **out)
 {
-	__u32 number = p->target;
-	struct endpoint *endpoint = bpf_map_lookup_elem(&endpoints, &number);
-	struct table *table = arena_line(p->block);
+	struct endpoint *endpoint = endpoint_of(p->target);
+	struct port *port = endpoint ? port_of(endpoint->port) : NULL;
 
-	if (!endpoint || !table)
-		return DROP_INTERNAL;
-	struct subnet *subnet = arena_line(p->block + table->subnets + p->subnet);
-
-	if (!subnet)
+	if (!endpoint || !port)
 		return DROP_INTERNAL;
 	p->limit = endpoint->mtu - encapsulation_overhead(endpoint->encapsulation, endpoint->family);
 	int verdict = endpoint->mtu ? check_length(p) : VERDICT_NONE;
 
 	if (verdict)
 		return verdict;
-	number = endpoint->port;
-	struct port *port = bpf_map_lookup_elem(&ports, &number);
-
-	if (!port)
-		return DROP_INTERNAL;
 	*out = port;
 	if (endpoint->encapsulation == ENCAPSULATION_REWRITE)
 		return leave_rewritten(ctx, p, endpoint, port);
-	if (!number)
+	if (!endpoint->port)
 		return DROP_UNDERLAY_UNRESOLVED;
 	verdict = prepare(ctx, p);
 	if (verdict)
 		return verdict;
 	__u64 router_mac = mac_of(directory->router_mac);
 	bool uniform = directory->dscp_uniform;
+	__u32 vsid = subnet_of(p, p->subnet)->vsid;
 
 	if (endpoint->family == 6) {
 		if (endpoint->encapsulation == ENCAPSULATION_VXLAN)
-			return leave_encapsulated(ctx, p, endpoint, port, subnet->vsid, router_mac, uniform, true, true);
-		return leave_encapsulated(ctx, p, endpoint, port, subnet->vsid, router_mac, uniform, true, false);
+			return leave_encapsulated(ctx, p, endpoint, port, vsid, router_mac, uniform, true, true);
+		return leave_encapsulated(ctx, p, endpoint, port, vsid, router_mac, uniform, true, false);
 	}
 	if (endpoint->encapsulation == ENCAPSULATION_VXLAN)
-		return leave_encapsulated(ctx, p, endpoint, port, subnet->vsid, router_mac, uniform, false, true);
-	return leave_encapsulated(ctx, p, endpoint, port, subnet->vsid, router_mac, uniform, false, false);
+		return leave_encapsulated(ctx, p, endpoint, port, vsid, router_mac, uniform, false, true);
+	return leave_encapsulated(ctx, p, endpoint, port, vsid, router_mac, uniform, false, false);
 }
 
 static __always_inline bool is_echo_request(const struct packet *p)
@@ -322,11 +306,10 @@ int gateway(struct xdp_md *ctx)
 		return XDP_PASS;
 	if (root->capture)
 		keep_before(ctx);
-	p->directory = *(volatile __u32 *)&root->directory;
-	struct directory *directory = arena_line(p->directory);
-
-	if (!directory)
+	p->directory_line = *(volatile __u32 *)&root->directory;
+	if (!open_block(&p->directory, p->directory_line))
 		return XDP_PASS;
+	struct directory *directory = line_of(&p->directory, 0);
 	int verdict = receive(ctx, p, directory);
 
 	if (verdict == VERDICT_CONSUMED) {
@@ -342,7 +325,18 @@ int gateway(struct xdp_md *ctx)
 	return conclude(ctx, p, directory, verdict);
 }
 
-/* What leaves a domain with access lists. */
+/* A packet that another program of these has begun with: the rest of what was known is in map memory, pointers are not. */
+static __always_inline bool take_over(struct packet *p)
+{
+	struct packet *handed = packet_in_hand();
+
+	if (!handed)
+		return false;
+	*p = *handed;
+	return open_block(&p->directory, p->directory_line) && open_block(&p->table, p->table_line);
+}
+
+/* A packet of a domain with access lists; asking them needs the stack for itself. */
 SEC("xdp.frags")
 int gateway_admit(struct xdp_md *ctx)
 {
@@ -350,19 +344,27 @@ int gateway_admit(struct xdp_md *ctx)
 
 	if (!p)
 		return XDP_DROP;
-	struct directory *directory = arena_line(p->directory);
+	p->verdict = admit_flow(ctx, p);
+	bpf_tail_call(ctx, &stages, STAGE_LEAVE);
+	return done(ctx, p, DROP_INTERNAL);
+}
 
-	return directory ? conclude(ctx, p, directory, admit_flow(ctx, p)) : XDP_DROP;
+SEC("xdp.frags")
+int gateway_leave(struct xdp_md *ctx)
+{
+	struct packet packet, *p = &packet;
+
+	return take_over(p) ? conclude(ctx, p, line_of(&p->directory, 0), p->verdict) : XDP_DROP;
 }
 
 /* An echo reply, or the ICMP error that a dropped packet deserves. */
 SEC("xdp.frags")
 int gateway_answer(struct xdp_md *ctx)
 {
-	struct packet *p = packet_in_hand();
+	struct packet packet, *p = &packet;
 	__u32 egress = 0;
 
-	if (!p)
+	if (!take_over(p))
 		return XDP_DROP;
 	int verdict = p->verdict;
 
@@ -388,9 +390,9 @@ int gateway_answer(struct xdp_md *ctx)
 SEC("xdp.frags")
 int gateway_neighbour(struct xdp_md *ctx)
 {
-	struct packet *p = packet_in_hand();
+	struct packet packet, *p = &packet;
 
-	if (!p)
+	if (!take_over(p))
 		return XDP_DROP;
 	int verdict = p->type == bpf_htons(ETH_P_ARP) ? answer_arp(ctx, p) : answer_nd(ctx, p);
 
@@ -404,12 +406,11 @@ int gateway_neighbour(struct xdp_md *ctx)
 SEC("xdp.frags")
 int gateway_resolve(struct xdp_md *ctx)
 {
-	struct packet *p = packet_in_hand();
+	struct packet packet, *p = &packet;
 
-	if (!p)
+	if (!take_over(p))
 		return XDP_DROP;
-	__u32 number = p->target;
-	struct port *out = bpf_map_lookup_elem(&ports, &number);
+	struct port *out = port_of(p->target);
 	bool asked = out && !ask_for_neighbour(ctx, p, out);
 
 	finish(ctx, p, p->verdict, asked ? out->interface : 0);

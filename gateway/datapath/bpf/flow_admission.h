@@ -4,41 +4,49 @@
 #include "access_list.h"
 #include "connections.h"
 
-struct lists { /* that hold for one side of a packet; lines, 0: none */
+struct lists { /* that hold for one side of a packet: lines over all chunks, 0: none */
 	__u32 of_subnet, of_address;
 };
 
-static __always_inline __u32 list_of_subnet(__u32 block, const struct table *table, __u32 index)
+static __always_inline __u32 over_all_chunks(const struct packet *p, __u32 line)
 {
-	struct subnet *subnet = arena_line(block + table->subnets + index);
-
-	return subnet ? subnet->access_list : 0;
+	return line ? p->table_line + line : 0;
 }
 
-static __always_inline __u32 list_of_address(__u32 block, const struct table_more *more, const __u32 *address, bool six)
+static __always_inline __u32 list_of_address(const struct packet *p, const struct block *block, const __u32 *address)
 {
-	if (six) {
+	struct table_more *more = line_of(block, 1);
+
+	if (is_six(p)) {
 		struct cell6 *cell = find_cell6(block, &more->listed6, address);
 
-		return cell ? cell->target : 0;
+		return over_all_chunks(p, cell ? cell->target : 0);
 	}
 	struct cell *cell = find_cell(block, &more->listed4, address[V4]);
 
-	return cell ? cell->target : 0;
+	return over_all_chunks(p, cell ? cell->target : 0);
 }
 
-static __always_inline bool both_allow(__u32 block, const struct lists *lists, bool inbound, const struct tuple *tuple)
+static __always_inline __u32 list_of_subnet(const struct packet *p, const struct block *block, __u32 index)
 {
-	if (lists->of_subnet && !access_list_allows(block, lists->of_subnet, inbound, tuple))
+	struct table *table = line_of(block, 0);
+	struct subnet *subnet = line_of(block, table->subnets + index);
+
+	return over_all_chunks(p, subnet->access_list);
+}
+
+static __always_inline bool both_allow(const struct lists *lists, bool inbound, const struct tuple *tuple)
+{
+	if (lists->of_subnet && !access_list_allows(lists->of_subnet, inbound, tuple))
 		return false;
-	return !lists->of_address || access_list_allows(block, lists->of_address, inbound, tuple);
+	return !lists->of_address || access_list_allows(lists->of_address, inbound, tuple);
 }
 
-static __always_inline int ask(__u32 block, const struct lists *sender, const struct lists *receiver, const struct tuple *tuple)
+static __always_inline int ask(const struct lists *sender, const struct lists *receiver, const struct tuple *tuple)
 {
-	if (!both_allow(block, sender, false, tuple))
+	if (!both_allow(sender, false, tuple))
 		return DROP_ACCESS_LIST_OUTBOUND;
-	return both_allow(block, receiver, true, tuple) ? VERDICT_NONE : DROP_ACCESS_LIST_INBOUND;
+	return both_allow(receiver, true, tuple) ? VERDICT_NONE : DROP_ACCESS_LIST_INBOUND;
 }
 
 static __always_inline void tuple_of(struct tuple *tuple, const struct packet *p, bool swapped)
@@ -105,38 +113,39 @@ static __always_inline void flow_of_fragment(struct flow *flow, const struct pac
 }
 
 /* What the lists say, in the direction of whoever sent the flow's first packet. */
-static __always_inline int ask_lists(const struct packet *p, const struct table *table, const struct table_more *more, bool from_initiator)
+static __always_inline int ask_lists(const struct packet *p, const struct block *block, bool from_initiator)
 {
+	struct table_more *more = line_of(block, 1);
 	struct lists sender = {}, receiver = {};
 	struct tuple tuple;
 
 	if (p->origin != FROM_EXTERNAL) {
-		struct cell *subnet = find_cell(p->block, &more->vsids, p->vsid);
+		struct cell *subnet = find_cell(block, &more->vsids, p->vsid);
 
-		sender.of_subnet = subnet ? list_of_subnet(p->block, table, subnet->index) : 0;
-		sender.of_address = list_of_address(p->block, more, p->source, is_six(p));
+		sender.of_subnet = subnet ? list_of_subnet(p, block, subnet->index) : 0;
+		sender.of_address = list_of_address(p, block, p->source);
 	}
 	if (p->hop_kind == NEXT_HOP_OVERLAY) {
-		receiver.of_subnet = list_of_subnet(p->block, table, p->subnet);
-		receiver.of_address = list_of_address(p->block, more, p->gateway, is_six(p));
+		receiver.of_subnet = list_of_subnet(p, block, p->subnet);
+		receiver.of_address = list_of_address(p, block, p->gateway);
 	}
 	tuple_of(&tuple, p, !from_initiator);
-	return from_initiator ? ask(p->block, &sender, &receiver, &tuple) : ask(p->block, &receiver, &sender, &tuple);
+	return from_initiator ? ask(&sender, &receiver, &tuple) : ask(&receiver, &sender, &tuple);
 }
 
 /* A packet of a flow that has an entry. */
-static __always_inline int admit_known_flow(const struct packet *p, const struct table *table, const struct table_more *more,
-					    const struct flow *flow, int way)
+static __always_inline int admit_known_flow(const struct packet *p, const struct block *block, const struct flow *flow, int way)
 {
 	__u32 number = p->domain, meta = meta_of(flow->word);
 	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
 	bool from_initiator = !(meta >> CONNECTION_STATE_SHIFT & CONNECTION_INITIATOR_HIGH) == !flow->sender_high;
+	struct table_more *more = line_of(block, 1);
 	struct entry entry;
 
 	if (!domain || !entry_at(&entry, domain, flow, family_of(flow), way & (WAYS - 1)))
 		return DROP_INTERNAL;
 	if (meta >> CONNECTION_GENERATION_SHIFT != (more->generation & 0xff)) {
-		int verdict = ask_lists(p, table, more, from_initiator);
+		int verdict = ask_lists(p, block, from_initiator);
 
 		if (verdict) {
 			__sync_val_compare_and_swap(entry.ports_and_meta, flow->word, 0);
@@ -150,14 +159,13 @@ static __always_inline int admit_known_flow(const struct packet *p, const struct
 __noinline int admit_flow(struct xdp_md *ctx, struct packet *p)
 {
 	struct flow flow = {};
+	struct block block;
 
-	if (!p)
+	if (!p || !open_block(&block, p->table_line))
 		return DROP_INTERNAL;
-	struct table *table = arena_line(p->block);
-	struct table_more *more = arena_line(p->block + 1);
+	struct table_more *more = line_of(&block, 1);
+	__u32 generation = more->generation & 0xff;
 
-	if (!table || !more)
-		return DROP_INTERNAL;
 	if (p->fragment & 2) {
 		flow_of_fragment(&flow, p);
 		return find_connection(p->domain, &flow) < 0 ? DROP_FRAGMENT_UNMATCHED : VERDICT_NONE;
@@ -168,15 +176,15 @@ __noinline int admit_flow(struct xdp_md *ctx, struct packet *p)
 		return VERDICT_NONE;
 	flow_of_packet(&flow, p);
 	int way = find_connection(p->domain, &flow);
-	int verdict = way < 0 ? ask_lists(p, table, more, true) : admit_known_flow(p, table, more, &flow, way);
+	int verdict = way < 0 ? ask_lists(p, &block, true) : admit_known_flow(p, &block, &flow, way);
 
 	if (verdict)
 		return verdict;
 	if (way < 0 && !error)
-		add_connection(p->domain, &flow, more->generation & 0xff);
+		add_connection(p->domain, &flow, generation);
 	if (p->fragment) {
 		flow_of_fragment(&flow, p);
-		add_connection(p->domain, &flow, more->generation & 0xff);
+		add_connection(p->domain, &flow, generation);
 	}
 	return VERDICT_NONE;
 }

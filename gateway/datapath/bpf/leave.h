@@ -120,8 +120,7 @@ static __always_inline MUST_CHECK int prepare(struct xdp_md *ctx, struct packet 
 	if (verdict)
 		return verdict;
 	if (p->protocol == IPPROTO_TCP && !p->fragment && p->tcp_flags & 2) {
-		__u32 number = p->port;
-		struct port *in = bpf_map_lookup_elem(&ports, &number);
+		struct port *in = port_of(p->port);
 
 		if (!in)
 			return DROP_INTERNAL;

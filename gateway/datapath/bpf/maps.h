@@ -9,7 +9,7 @@
 #define DOMAINS_MAX 4096 /* domain 0 stands for "none" in the counters */
 #define DEVICES_MAX 256	 /* interfaces */
 #define PORTS_MAX 4096	 /* port 0 is none */
-#define ENDPOINTS_MAX 65536 /* provider addresses that are sent to, by encapsulation; endpoint 0 is none */
+#define ENDPOINTS_MAX 32768 /* provider addresses that are sent to, by encapsulation; endpoint 0 is none */
 
 /* All that a line of the arena can be; through it the object's BTF holds every layout and number that Python needs. */
 union arena_line {
@@ -43,13 +43,30 @@ union learned_line {
 	struct neighbour6 neighbours6[CELLS6_PER_LINE];
 };
 
+struct chunk {
+	union arena_line lines[CHUNK_LINES];
+};
+
+/* Whole tables in one value: their entries need no lookup of their own. */
+struct all_tables {
+	struct table_word entries[DOMAINS_MAX];
+};
+
+struct all_ports {
+	struct port entries[PORTS_MAX];
+};
+
+struct all_endpoints {
+	struct endpoint entries[ENDPOINTS_MAX];
+};
+
 /* All that policy says, in blocks. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, union arena_line);
+	__type(value, struct chunk);
 } arena SEC(".maps");
 
 struct {
@@ -63,9 +80,9 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, DOMAINS_MAX);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct table_word);
+	__type(value, struct all_tables);
 } tables SEC(".maps");
 
 struct {
@@ -79,17 +96,17 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, ENDPOINTS_MAX);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct endpoint);
+	__type(value, struct all_endpoints);
 } endpoints SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, PORTS_MAX);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct port);
+	__type(value, struct all_ports);
 } ports SEC(".maps");
 
 struct {

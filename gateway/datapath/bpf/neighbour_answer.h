@@ -41,25 +41,23 @@ static __always_inline __u32 address_of(const __u8 *bytes)
 /* Whose MAC answers for an address asked about inside a virtual subnet; 0: nobody's. */
 static __always_inline __u64 mac_in_subnet(const struct packet *p, const __u32 *target, const __u32 *sender, __u64 sender_mac, bool *router)
 {
-	struct table *table = arena_line(p->block);
-	__u32 leaf, owner, index = 0;
+	struct table *table = table_of(p);
+	__u32 leaf, index = 0;
 	__u64 mac = 0;
 
-	if (!table)
-		return 0;
 	if (is_six(p)) {
-		struct cell6 *cell = find_cell6(p->block, &table->exact6, target);
+		struct cell6 *cell = find_cell6(&p->table, &table->exact6, target);
 
-		leaf = trie_find6(p->block, table->routes6, target);
+		leaf = trie_find6(&p->table, table->routes6, target);
 		if (cell) {
 			mac = mac_of(cell->mac);
 			index = cell->index;
 			*router = cell->target == TARGET_LOCAL;
 		}
 	} else {
-		struct cell *cell = find_cell(p->block, &table->exact4, target[V4]);
+		struct cell *cell = find_cell(&p->table, &table->exact4, target[V4]);
 
-		leaf = trie_find(p->block, table->routes4, bpf_ntohl(target[V4]), 4);
+		leaf = trie_find(&p->table, table->routes4, bpf_ntohl(target[V4]), 4);
 		if (cell) {
 			mac = mac_of(cell->mac);
 			index = cell->index;
@@ -67,38 +65,29 @@ static __always_inline __u64 mac_in_subnet(const struct packet *p, const __u32 *
 		}
 	}
 	if (mac) {
-		struct subnet *subnet = arena_line(p->block + table->subnets + index);
-
-		owner = subnet ? subnet->vsid : 0;
 		if (!*router && (mac == sender_mac || same6(sender, target)))
 			return 0;
-		return owner == p->vsid ? mac : 0;
+		return subnet_of(p, index)->vsid == p->vsid ? mac : 0;
 	}
-	struct next_hop *hop = arena_line(p->block + (leaf & LEAF_LINE_MASK));
+	struct next_hop *hop = line_of(&p->table, leaf & LEAF_LINE_MASK);
 
-	if (!(leaf & LEAF_LINE_MASK) || !hop || hop->inside != p->vsid)
-		return 0;
-	return own_mac(p);
+	return leaf & LEAF_LINE_MASK && hop->inside == p->vsid ? own_mac(p) : 0;
 }
 
 /* Is it an address of the gateway's on the external port that the question came in by? */
 static __always_inline bool is_link_address(const struct packet *p, const __u32 *target)
 {
-	struct table *table = arena_line(p->block);
-	struct table_more *more = arena_line(p->block + 1);
-
-	if (!table || !more)
-		return false;
-	struct cell *link = find_cell(p->block, &more->links, p->port);
+	struct table *table = table_of(p);
+	struct cell *link = find_cell(&p->table, &more_of(p)->links, p->port);
 
 	if (!link)
 		return false;
 	if (is_six(p)) {
-		struct cell6 *cell = find_cell6(p->block, &table->exact6, target);
+		struct cell6 *cell = find_cell6(&p->table, &table->exact6, target);
 
 		return cell && cell->target == TARGET_LOCAL && cell->index == link->index;
 	}
-	struct cell *cell = find_cell(p->block, &table->exact4, target[V4]);
+	struct cell *cell = find_cell(&p->table, &table->exact4, target[V4]);
 
 	return cell && cell->target == TARGET_LOCAL && cell->index == link->index;
 }
@@ -107,9 +96,9 @@ static __always_inline MUST_CHECK int answer_arp(struct xdp_md *ctx, struct pack
 {
 	struct arp *arp = (void *)(long)ctx->data + (p->network & 0x7f);
 	bool external = p->origin == FROM_EXTERNAL, router = false;
-	__u32 target[4] = {}, sender[4] = {}, number = p->port;
+	__u32 target[4] = {}, sender[4] = {};
 	int otherwise = external ? VERDICT_PASSED : DROP_NEIGHBOR_UNANSWERED;
-	struct port *port = bpf_map_lookup_elem(&ports, &number);
+	struct port *port = port_of(p->port);
 
 	if ((void *)(arp + 1) > (void *)(long)ctx->data_end || p->network + sizeof(*arp) > p->end || !port)
 		return otherwise;
@@ -196,8 +185,8 @@ static __always_inline MUST_CHECK int answer_nd(struct xdp_md *ctx, struct packe
 	struct ipv6hdr *ip = (void *)(long)ctx->data + (p->network & 0x7f);
 	struct nd *nd = (void *)(ip + 1);
 	bool external = p->origin == FROM_EXTERNAL, router = false;
-	__u32 target[4], sender[4], number = p->port;
-	struct port *port = bpf_map_lookup_elem(&ports, &number);
+	__u32 target[4], sender[4];
+	struct port *port = port_of(p->port);
 	__u64 mac;
 
 	p->six = 1;

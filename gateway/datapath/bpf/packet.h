@@ -41,9 +41,9 @@ enum origin {
 
 struct packet {
 	__u32 port; /* where it came in */
-	__u32 directory;
 	__u32 domain;
-	__u32 block; /* of the domain's table; read once, so that one packet meets one policy */
+	__u32 directory_line, table_line; /* read once, so that one packet meets one policy */
+	struct block directory, table;	  /* where they are */
 	__u32 vsid;
 	__u32 end; /* offset behind what counts: the outer packet's end, or the frame's */
 	__u8 origin;
@@ -298,4 +298,36 @@ static __always_inline __u32 flow_hash(const struct packet *p)
 	h *= 0x297A2D39;
 	h ^= h >> 15;
 	return h;
+}
+
+static __always_inline struct table *table_of(const struct packet *p)
+{
+	return line_of(&p->table, 0);
+}
+
+static __always_inline struct table_more *more_of(const struct packet *p)
+{
+	return line_of(&p->table, 1);
+}
+
+static __always_inline struct subnet *subnet_of(const struct packet *p, __u32 index)
+{
+	return line_of(&p->table, table_of(p)->subnets + index);
+}
+
+/* NULL never comes: the map has its one entry. */
+static __always_inline struct port *port_of(__u32 number)
+{
+	__u32 zero = 0;
+	struct all_ports *all = bpf_map_lookup_elem(&ports, &zero);
+
+	return all ? &all->entries[number & (PORTS_MAX - 1)] : NULL;
+}
+
+static __always_inline struct endpoint *endpoint_of(__u32 number)
+{
+	__u32 zero = 0;
+	struct all_endpoints *all = bpf_map_lookup_elem(&endpoints, &zero);
+
+	return all ? &all->entries[number & (ENDPOINTS_MAX - 1)] : NULL;
 }

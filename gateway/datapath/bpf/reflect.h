@@ -32,17 +32,11 @@ static __always_inline bool may_answer(__u32 number)
 /* The router's side that the packet came in by. */
 static __always_inline struct subnet *ingress_subnet(const struct packet *p)
 {
-	struct table *table = arena_line(p->block);
-	struct table_more *more = arena_line(p->block + 1);
-	struct cell *cell;
+	struct table_more *more = more_of(p);
+	struct cell *cell = p->origin == FROM_EXTERNAL ? find_cell(&p->table, &more->links, p->port) :
+							 find_cell(&p->table, &more->vsids, p->vsid);
 
-	if (!table || !more)
-		return NULL;
-	if (p->origin == FROM_EXTERNAL)
-		cell = find_cell(p->block, &more->links, p->port);
-	else
-		cell = find_cell(p->block, &more->vsids, p->vsid);
-	return cell ? arena_line(p->block + table->subnets + cell->index) : NULL;
+	return cell ? subnet_of(p, cell->index) : NULL;
 }
 
 static __always_inline bool router_address(const struct packet *p, __u32 *address)
@@ -107,8 +101,7 @@ static __always_inline int reflect_outer6(void *at, void *data_end, __u32 behind
 static __always_inline MUST_CHECK int reflect(struct xdp_md *ctx, const struct packet *p, __u32 length, __u64 mac)
 {
 	void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
-	__u32 number = p->port;
-	struct port *port = bpf_map_lookup_elem(&ports, &number);
+	struct port *port = port_of(p->port);
 
 	if (!port || data + sizeof(struct ethhdr) > data_end)
 		return DROP_INTERNAL;
@@ -153,14 +146,12 @@ static __always_inline MUST_CHECK int resize(struct xdp_md *ctx, const struct pa
 /* The MAC that the gateway has for whoever sent the packet. */
 static __always_inline __u64 own_mac(const struct packet *p)
 {
-	__u32 number = p->port;
-
 	if (p->origin == FROM_EXTERNAL) {
-		struct port *port = bpf_map_lookup_elem(&ports, &number);
+		struct port *port = port_of(p->port);
 
 		return port ? mac_of(port->mac) : 0;
 	}
-	struct directory *directory = arena_line(p->directory);
+	struct directory *directory = line_of(&p->directory, 0);
 
-	return directory ? mac_of(directory->router_mac) : 0;
+	return mac_of(directory->router_mac);
 }

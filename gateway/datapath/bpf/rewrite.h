@@ -58,21 +58,16 @@ static __always_inline MUST_CHECK int rewrite_addresses(struct xdp_md *ctx, stru
 
 static __always_inline struct rewrite *find_rewrite(const struct packet *p, const __u32 *address)
 {
-	struct directory_more *more = arena_line(p->directory + 1);
-	__u32 line = 0;
+	struct directory_more *more = line_of(&p->directory, 1);
 
-	if (!more)
-		return NULL;
 	if (is_six(p)) {
-		struct cell6 *cell = find_cell6(p->directory, &more->rewrites6, address);
+		struct cell6 *cell = find_cell6(&p->directory, &more->rewrites6, address);
 
-		line = cell ? cell->target : 0;
-	} else {
-		struct cell *cell = find_cell(p->directory, &more->rewrites4, address[V4]);
-
-		line = cell ? cell->target : 0;
+		return cell ? line_of(&p->directory, cell->target) : NULL;
 	}
-	return line ? arena_line(p->directory + line) : NULL;
+	struct cell *cell = find_cell(&p->directory, &more->rewrites4, address[V4]);
+
+	return cell ? line_of(&p->directory, cell->target) : NULL;
 }
 
 /* A packet between two provider addresses that rewrite records name. VERDICT_PASSED: it is none. */

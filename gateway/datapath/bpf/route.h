@@ -33,28 +33,26 @@ static __always_inline int unreachable(struct packet *p, __u8 reason)
 static __always_inline bool find_exact(struct packet *p, const struct table *table)
 {
 	if (is_six(p)) {
-		struct cell6 *cell = find_cell6(p->block, &table->exact6, p->destination);
+		struct cell6 *cell = find_cell6(&p->table, &table->exact6, p->destination);
 
 		return cell && take_exact(p, cell->target, cell->index, cell->mac);
 	}
-	struct cell *cell = find_cell(p->block, &table->exact4, p->destination[V4]);
+	struct cell *cell = find_cell(&p->table, &table->exact4, p->destination[V4]);
 
 	return cell && take_exact(p, cell->target, cell->index, cell->mac);
 }
 
 static __always_inline __u32 find_prefix(const struct packet *p, const struct table *table)
 {
-	return is_six(p) ? trie_find6(p->block, table->routes6, p->destination) :
-			   trie_find(p->block, table->routes4, bpf_ntohl(p->destination[V4]), 4);
+	return is_six(p) ? trie_find6(&p->table, table->routes6, p->destination) :
+			   trie_find(&p->table, table->routes4, bpf_ntohl(p->destination[V4]), 4);
 }
 
 static __always_inline MUST_CHECK int find_route(struct packet *p)
 {
-	struct table *table = arena_line(p->block);
+	const struct table *table = table_of(p);
 	bool from_outside = p->origin == FROM_EXTERNAL;
 
-	if (!table)
-		return DROP_INTERNAL;
 	/* the same meaning in either order: from outside most packets go to a record, from inside most do not */
 	if (from_outside && find_exact(p, table))
 		return VERDICT_NONE;
@@ -70,10 +68,8 @@ static __always_inline MUST_CHECK int find_route(struct packet *p)
 
 	if (others)
 		line += (flow_hash(p) >> 16) % (others + 1);
-	struct next_hop *hop = arena_line(p->block + line);
+	struct next_hop *hop = line_of(&p->table, line);
 
-	if (!hop)
-		return DROP_INTERNAL;
 	if (hop->kind == NEXT_HOP_UNREACHABLE)
 		return unreachable(p, hop->reason);
 	p->hop_kind = hop->kind;

@@ -51,20 +51,19 @@ static __always_inline MUST_CHECK int parse_tunnel(struct xdp_md *ctx, struct pa
 /* The table is read once, so that one packet meets one policy. */
 static __always_inline MUST_CHECK bool enter_domain(struct packet *p, __u32 number)
 {
-	struct table_word *word = bpf_map_lookup_elem(&tables, &number);
+	__u32 zero = 0;
+	struct all_tables *all = bpf_map_lookup_elem(&tables, &zero);
 
-	if (!word)
+	if (!all)
 		return false;
-	p->block = *(volatile __u32 *)&word->line;
-	if (!p->block)
-		return false;
+	p->table_line = *(volatile __u32 *)&all->entries[number & (DOMAINS_MAX - 1)].line;
 	p->domain = number;
-	return true;
+	return p->table_line && open_block(&p->table, p->table_line);
 }
 
 static __always_inline MUST_CHECK int enter_vsid(struct packet *p, const struct directory *directory)
 {
-	struct cell *cell = find_cell(p->directory, &directory->vsids, p->vsid);
+	struct cell *cell = find_cell(&p->directory, &directory->vsids, p->vsid);
 
 	if (!cell || !enter_domain(p, cell->target))
 		return DROP_UNKNOWN_VSID;
@@ -74,18 +73,18 @@ static __always_inline MUST_CHECK int enter_vsid(struct packet *p, const struct 
 /* May the host with this number send for the domain? */
 static __always_inline MUST_CHECK int admit_host(const struct packet *p, __u32 number)
 {
-	struct table *table = arena_line(p->block);
+	struct table *table = table_of(p);
 
-	if (!table || number >= table->admitted_bits)
+	if (number >= table->admitted_bits)
 		return DROP_SOURCE_NOT_ADMITTED;
-	struct line *bits = arena_line(p->block + table->admitted + number / 512);
+	__u64 *bits = address_in(&p->table, table->admitted, number / 64 * sizeof(*bits));
 
-	return bits && bits->words[number / 64 % 8] >> number % 64 & 1 ? VERDICT_NONE : DROP_SOURCE_NOT_ADMITTED;
+	return *bits >> number % 64 & 1 ? VERDICT_NONE : DROP_SOURCE_NOT_ADMITTED;
 }
 
 static __always_inline bool is_provider4(const struct packet *p, const struct directory *directory, __u32 address)
 {
-	return address && (address == directory->provider4 || find_cell(p->directory, &directory->providers4, address));
+	return address && (address == directory->provider4 || find_cell(&p->directory, &directory->providers4, address));
 }
 
 /* An outer IPv4 packet. VERDICT_PASSED: no tunnel that ends here. */
@@ -126,7 +125,7 @@ static __always_inline MUST_CHECK int receive_outer4(struct xdp_md *ctx, struct 
 	verdict = enter_vsid(p, directory);
 	if (verdict)
 		return verdict;
-	struct cell *host = find_cell(p->directory, &directory->hosts4, source);
+	struct cell *host = find_cell(&p->directory, &directory->hosts4, source);
 
 	return host ? admit_host(p, host->target) : DROP_SOURCE_NOT_ADMITTED;
 }
@@ -138,12 +137,12 @@ static __always_inline MUST_CHECK int receive_outer6(struct xdp_md *ctx, struct 
 	struct ipv6hdr *ip = (void *)(long)ctx->data + (offset & 0x1f);
 	__u32 source[4];
 
-	struct directory_more *more = arena_line(p->directory + 1);
+	struct directory_more *more = line_of(&p->directory, 1);
 
-	if ((void *)(ip + 1) > data_end || ip->version != 6 || !more)
+	if ((void *)(ip + 1) > data_end || ip->version != 6)
 		return VERDICT_PASSED;
 	copy6(source, ip->daddr.in6_u.u6_addr32);
-	if (!find_cell6(p->directory, &more->providers6, source))
+	if (!find_cell6(&p->directory, &more->providers6, source))
 		return VERDICT_PASSED;
 	*ours = true;
 	__u8 protocol = ip->nexthdr;
@@ -161,7 +160,7 @@ static __always_inline MUST_CHECK int receive_outer6(struct xdp_md *ctx, struct 
 	verdict = enter_vsid(p, directory);
 	if (verdict)
 		return verdict;
-	struct cell6 *host = find_cell6(p->directory, &more->hosts6, source);
+	struct cell6 *host = find_cell6(&p->directory, &more->hosts6, source);
 
 	return host ? admit_host(p, host->target) : DROP_SOURCE_NOT_ADMITTED;
 }

@@ -7,11 +7,12 @@
 #include <linux/types.h>
 
 /*
- * Everything that a packet's decision reads lies in the arena: an array of 64-byte lines. A *block* is a contiguous run of
- * lines, never changed once a packet can reach it: a change is a new block and the switch of the one word that names it.
- * All line numbers inside a block count from its start.
+ * Everything that a packet's decision reads lies in the arena: lines of 64 bytes, in chunks. A *block* is a contiguous run of
+ * lines of one chunk, never changed once a packet can reach it: a change is a new block and the switch of the one word that
+ * names it. All line numbers inside a block count from its start. So a packet looks a chunk up once, and then only adds.
  */
 #define LINE_BYTES 64
+#define CHUNK_LINES 65536 /* 4 MB, the largest value of a map that Linux 6.1 allows */
 #define CELLS_PER_LINE 4
 #define CELLS6_PER_LINE 2
 #define NODE_LINES 16 /* a trie node: 256 words */
