@@ -1,5 +1,6 @@
 """The composition root: the one place that knows all parts of the gateway."""
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ class StartError(Exception):
 def run(configuration: GatewayConfiguration) -> None:
     """Run the gateway until SIGTERM or SIGINT; the datapath forwards on afterwards. Errors: StartError."""
     logs.configure()
+    end_with_any_thread()
     try:
         _run(configuration)
     except (BpfError, BuildError, PinsBusyError, ListenError, UnknownPluginError) as error:
@@ -45,6 +47,21 @@ def run(configuration: GatewayConfiguration) -> None:
     except OSError as error:
         where = error.filename or configuration.state_dir
         raise StartError(f"{where}: {error.strerror}: the gateway needs to write there, as root") from error
+
+
+def end_with_any_thread() -> None:
+    """End the process when one of its threads dies: without the underlay's, say, it would no longer follow Linux.
+
+    At once, as kill -9 would: what is pinned forwards on, and the next daemon takes over.
+    """
+
+    def end(died: threading.ExceptHookArgs) -> None:
+        name = died.thread.name if died.thread else "unknown"
+        why = (died.exc_type, died.exc_value, died.exc_traceback)
+        log.critical("thread_died", thread=name, datapath="forwards on", mend="start the gateway again", exc_info=why)
+        os._exit(1)
+
+    threading.excepthook = end
 
 
 def _run(configuration: GatewayConfiguration) -> None:

@@ -1,5 +1,6 @@
 """Serving the application: TLS, uvicorn, signals, and telling the service manager when it is ready."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -67,12 +68,15 @@ def serve(application: FastAPI, listener: socket.socket, files: CertificateFiles
 
 
 def notify_service_manager(state: str) -> None:
-    """sd_notify(3): one datagram to the socket that the service manager names, where there is one."""
+    """sd_notify(3): one datagram to the socket that the service manager names, where somebody listens there."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier,
+        contextlib.suppress(ConnectionRefusedError, FileNotFoundError),
+    ):
         notifier.connect(address)
         notifier.sendall(state.encode())

@@ -54,11 +54,9 @@ def down(name: Name) -> None:
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    from deploy.lab.main import LabError
-    from deploy.lab.namespaces import CommandError
-    from deploy.lab.processes import ProcessError
+    from deploy.lab.errors import LabError
 
     try:
         yield
-    except (LabError, CommandError, ProcessError) as error:
+    except LabError as error:
         raise Failure(str(error)) from error

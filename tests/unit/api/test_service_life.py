@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import live_gateway
 import pytest
 from documents import blue, policy, record, red
 from live_gateway import BLUE, LiveGateway, running_gateway
+
+from gateway.api.server import notify_service_manager
 
 RECORD = f"/v1/routing-domains/{BLUE}/lookup-records/6001"
 
@@ -227,3 +230,16 @@ def test_an_interface_that_returns_has_the_policy_programmed_again(gateway: Live
         gateway.transactions.outcome(receipt).result(10)
         assert gateway.transactions.is_programmed(receipt)
     assert [what for what, _ in gateway.programmer.calls] == ["all", BLUE, "all", "all"]
+
+
+def test_a_service_manager_that_is_told_hears_it_and_one_that_is_gone_hinders_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = tmp_path / "notify.sock"
+    monkeypatch.setenv("NOTIFY_SOCKET", str(address))
+    notify_service_manager("READY=1")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(address))
+        notify_service_manager("READY=1")
+        assert manager.recv(64) == b"READY=1"
+    notify_service_manager("STOPPING=1")

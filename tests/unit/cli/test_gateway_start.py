@@ -1,5 +1,6 @@
-"""`tgw gateway run` where it cannot start: it says why, how to mend it, and ends with code 1."""
+"""`tgw gateway run` where it cannot start or go on: it says why, how to mend it, and ends with code 1."""
 
+import json
 import os
 import shutil
 import socket
@@ -61,3 +62,19 @@ def test_without_privileges_the_missing_ones_are_named(tmp_path: Path, free_port
         assert "CAP_BPF" in start(tmp_path, text, "setpriv", "--bounding-set=-all", "--inh-caps=-all")
     finally:
         shutil.rmtree(pins, ignore_errors=True)
+
+
+def test_a_thread_that_dies_ends_the_daemon_and_is_named() -> None:
+    script = """
+import signal, threading
+from gateway import daemon, logs
+logs.configure()
+daemon.end_with_any_thread()
+threading.Thread(target=lambda: {}["the interface"], name="underlay", daemon=True).start()
+signal.pause()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    event = json.loads(done.stderr.splitlines()[-1])
+    assert (event["event"], event["thread"]) == ("thread_died", "underlay")
+    assert "KeyError: 'the interface'" in event["exception"]
