@@ -1,6 +1,6 @@
 """Access control lists of one domain: pointers are relative to the domain."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gateway.policy.addresses import family
 from gateway.policy.faults import Fault
@@ -11,7 +11,7 @@ _WITH_PORTS = (None, PROTOCOL_NUMBERS["tcp"], PROTOCOL_NUMBERS["udp"])
 
 
 def access_list_faults(domain: RoutingDomain) -> Iterator[Fault]:
-    """Duplicate names and priorities, targets that do not exist, rules that could never match."""
+    """Duplicate names and priorities, targets that do not exist or have a list already, rules that never match."""
     if not domain.access_control_lists:
         return
     names: set[str] = set()
@@ -27,6 +27,19 @@ def access_list_faults(domain: RoutingDomain) -> Iterator[Fault]:
         yield from _priority_faults(access_list, at)
         for number, rule in enumerate(access_list.rules):
             yield from _rule_faults(rule, f"{at}/rules/{number}")
+    yield from _second_list_faults(domain.access_control_lists)
+
+
+def _second_list_faults(access_lists: Sequence[AccessControlList]) -> Iterator[Fault]:
+    """The datapath asks one list for a virtual subnet, and one for a customer address."""
+    holders: dict[AppliesTo, str] = {}
+    for index, access_list in enumerate(access_lists):
+        for number, target in enumerate(access_list.applies_to):
+            if target in holders:
+                field = "customer_address" if target.vsid is None else "vsid"
+                detail = f"access control list {holders[target]!r} applies to it already: join the two lists"
+                yield Fault(f"/access_control_lists/{index}/applies_to/{number}/{field}", detail)
+            holders.setdefault(target, access_list.name)
 
 
 def _target_faults(target: AppliesTo, at: str, vsids: set[int], known: set[str]) -> Iterator[Fault]:

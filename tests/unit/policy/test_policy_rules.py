@@ -286,6 +286,27 @@ def test_an_access_list_target_is_one_thing(blue: Plain, found: Found, target: P
     assert list(found()) == [f"{D}/access_control_lists/0/applies_to/2"]
 
 
+@pytest.mark.parametrize("target", [{"vsid": 6002}, {"customer_address": "10.1.6.21"}])
+def test_one_access_list_applies_to_a_virtual_subnet_or_customer_address(
+    blue: Plain, found: Found, target: Plain
+) -> None:
+    blue["access_control_lists"].append({"name": "more", "applies_to": [target]})
+    pointer = f"{D}/access_control_lists/1/applies_to/0/{next(iter(target))}"
+    assert list(found()) == [pointer]
+    assert "'web-only' applies to it already" in found()[pointer]
+
+
+def test_an_access_list_names_what_it_applies_to_once(blue: Plain, found: Found) -> None:
+    blue["access_control_lists"][0]["applies_to"].append({"vsid": 6002})
+    assert list(found()) == [f"{D}/access_control_lists/0/applies_to/2/vsid"]
+
+
+def test_a_virtual_subnet_and_a_machine_in_it_may_each_have_a_list(blue: Plain, found: Found) -> None:
+    web_only = blue["access_control_lists"][0]
+    blue["access_control_lists"].append({"name": "machine", "applies_to": [web_only["applies_to"].pop()]})
+    assert found() == {}
+
+
 def rule(**others: Any) -> Plain:
     return {"priority": 100, "direction": "outbound", "action": "deny"} | others
 
