@@ -15,7 +15,6 @@ from gateway.programming.memory import CHUNK_LINES
 log = structlog.get_logger(__name__)
 
 LINES_PER_MEGABYTE = (1 << 20) // 64
-SIXTEENTHS = {"arena": 8, "connections": 7, "neighbours": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,6 @@ def _shareable(datapath: Datapath) -> list[str]:
 
 
 def _sizes(configuration: GatewayConfiguration) -> dict[str, int]:
-    """Share the configured memory out: lines of 64 bytes by map, chunks of them for the arena."""
-    sixteenth = configuration.datapath.memory_mb * LINES_PER_MEGABYTE // 16
-    lines = {name: sixteenths * sixteenth for name, sixteenths in SIXTEENTHS.items()}
-    return lines | {"arena": max(1, lines["arena"] // CHUNK_LINES)}
+    """Halve the configured memory: chunks of the arena for tables, lines of 64 bytes for connections."""
+    half = configuration.datapath.memory_mb * LINES_PER_MEGABYTE // 2
+    return {"arena": max(1, half // CHUNK_LINES), "connections": half}

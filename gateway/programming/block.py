@@ -22,26 +22,34 @@ class BlockBuilder:
 
     def __init__(self) -> None:
         self._parts: list[Bytes] = []
+        self._places: dict[int, int] = {}  # first line -> part
         self.lines = 0
 
     def add(self, data: numpy.typing.NDArray[Any]) -> int:
         """Append an array, filled up with zeros to whole lines; return its first line."""
-        first = self.lines
-        raw = numpy.ascontiguousarray(data).reshape(-1).view(numpy.uint8)
-        lines = -(-len(raw) // LINE_BYTES)
-        padded = numpy.zeros(lines * LINE_BYTES, numpy.uint8)
-        padded[: len(raw)] = raw
-        self._parts.append(padded)
-        self.lines += lines
+        raw = _raw(data)
+        first = self.reserve(-(-len(raw) // LINE_BYTES))
+        self.fill(first, raw)
         return first
 
     def reserve(self, lines: int) -> int:
-        """Append zeros to be `fill`ed later; return the first line."""
-        return self.add(numpy.zeros(lines * LINE_BYTES, numpy.uint8))
+        """Append zeros to be filled later; return the first line."""
+        first = self.lines
+        self._places[first] = len(self._parts)
+        self._parts.append(numpy.zeros(lines * LINE_BYTES, numpy.uint8))
+        self.lines += lines
+        return first
+
+    def fill(self, first: int, data: numpy.typing.NDArray[Any]) -> None:
+        """Write an array into what was reserved at line `first`."""
+        raw = _raw(data)
+        self._parts[self._places[first]][: len(raw)] = raw
 
     def finish(self, header: numpy.typing.NDArray[Any]) -> Bytes:
         """Return the block, with `header` over its first bytes."""
-        block = numpy.concatenate(self._parts)
-        raw = numpy.ascontiguousarray(header).reshape(-1).view(numpy.uint8)
-        block[: len(raw)] = raw
-        return block
+        self.fill(0, header)
+        return numpy.concatenate(self._parts)
+
+
+def _raw(data: numpy.typing.NDArray[Any]) -> Bytes:
+    return numpy.ascontiguousarray(data).reshape(-1).view(numpy.uint8)

@@ -94,22 +94,25 @@ class _DomainBlock:
             )
 
     def build(self) -> Bytes:
+        """Lay out the block; what most packets read comes first, so that it lies in few pages."""
         header = numpy.zeros(1, self._layout.struct("table"))
         more = numpy.zeros(1, self._layout.struct("table_more"))
         routes = routes_of(self._domain, self._around.port_vlans)
-        exact = self._exact_entries()
-        for version in (4, 6):
-            cells = exact[version]
-            header[f"exact{version}"] = add_table(self._builder, cells).values()
-        header["admitted"], header["admitted_bits"] = self._add_admitted()
         hops = self._add_hops(routes)
-        for version in (4, 6):
-            header[f"routes{version}"] = self._add_routes(version, routes, hops)
-        self._add_lists(header, more)
-        header["subnets"] = self._add_subnets()
+        subnets = numpy.zeros(len(self._subnet_index) + len(self._links), self._layout.struct("subnet"))
+        header["subnets"] = self._builder.reserve(len(subnets))
+        header["routes4"] = self._add_routes(4, routes, hops)
+        exact = self._exact_entries()
+        header["exact4"] = add_table(self._builder, exact[4]).values()
+        header["routes6"] = self._add_routes(6, routes, hops)
+        header["exact6"] = add_table(self._builder, exact[6]).values()
+        self._add_admitted(header)
         more["vsids"] = self._add_index(list(self._subnet_index), 0)
         more["links"] = self._add_index([self._around.port(link) for link in self._links], len(self._subnet_index))
+        self._add_lists(header, more)
         more["generation"] = self._around.generation
+        self._fill_subnets(subnets)
+        self._builder.fill(int(header["subnets"][0]), subnets)
         return self._builder.finish(numpy.concatenate((header.view(numpy.uint8), more.view(numpy.uint8))))
 
     def _cells(self, version: int, addresses: list[str]) -> numpy.typing.NDArray[Any]:
@@ -161,12 +164,16 @@ class _DomainBlock:
                 found[text.partition("/")[0]] = index
         return found
 
-    def _add_admitted(self) -> tuple[int, int]:
+    def _add_admitted(self, header: Any) -> None:
         """Write the bit set of the hosts that may send, by their numbers."""
         numbers = [self._around.endpoint(address, "source") for address in self._around.admitted]
         bits = numpy.zeros(-(-(max(numbers, default=0) + 1) // 8) * 8, numpy.uint8)
         bits[numbers] = 1
-        return self._builder.add(numpy.packbits(bits, bitorder="little")), len(bits)
+        packed_bits = numpy.packbits(bits, bitorder="little")
+        low = numpy.zeros(16, numpy.uint8)
+        low[: len(packed_bits[:16])] = packed_bits[:16]
+        header["admitted_low"] = low.view(numpy.uint64)
+        header["admitted"], header["admitted_bits"] = self._builder.add(packed_bits), len(bits)
 
     def _add_hops(self, routes: dict[str, Route]) -> dict[Route, int]:
         """Write every different set of next hops once; return the leaf bits for each."""
@@ -250,15 +257,13 @@ class _DomainBlock:
             cells["target"] = list(lines.values())
             more[f"listed{version}"] = add_table(self._builder, cells).values()
 
-    def _add_subnets(self) -> int:
-        subnets = numpy.zeros(len(self._subnet_index) + len(self._links), self._layout.struct("subnet"))
+    def _fill_subnets(self, subnets: Any) -> None:
         for row, subnet in zip(subnets, self._domain.virtual_subnets, strict=False):
             row["vsid"] = subnet.vsid
             row["access_list"] = self._list_lines.get(subnet.vsid, 0)
             _fill_routers(row, subnet.router_addresses().values())
         for row, connection in zip(subnets[len(self._subnet_index) :], self._domain.network_connections, strict=True):
             _fill_routers(row, [text.partition("/")[0] for text in connection.local_addresses])
-        return self._builder.add(subnets)
 
     def _add_index(self, keys: list[int], first: int) -> tuple[int, int, int]:
         cells = numpy.zeros(len(keys), self._layout.struct("cell"))

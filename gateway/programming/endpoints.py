@@ -1,5 +1,6 @@
 """Provider addresses that packets are sent to, each with an encapsulation: their numbers, and Linux's way to each."""
 
+from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Mapping
 from socket import AF_INET, AF_INET6, inet_ntop
 
@@ -16,6 +17,7 @@ from gateway.underlay.hop import Hop
 
 _PROTOCOLS = {"nvgre": 47, "vxlan": 17, "rewrite": 0, "source": 0}
 _TTL = 64
+_LOW_NUMBERS = 1024  # kept for hosts that send: the first bits of their sets are the quickest to reach
 
 
 class Endpoints:
@@ -30,17 +32,21 @@ class Endpoints:
         self._ports = ports
         self._hops: dict[str, Hop | None] = {}
         self._numbers = self._adopt()
-        self._free = sorted(set(range(1, len(self._rows))) - set(self._numbers.values()), reverse=True)
+        self._free = sorted(set(range(1, len(self._rows))) - set(self._numbers.values()))
 
     def number(self, provider_address: str, encapsulation: str) -> int:
         """Return the endpoint's number, a new one if need be. Raises CapacityError."""
         key = (provider_address, encapsulation)
         if key not in self._numbers:
-            if not self._free:
-                raise CapacityError(f"all {len(self._rows) - 1} places for provider addresses are taken")
-            self._numbers[key] = self._free.pop()
+            self._numbers[key] = self._take(encapsulation == "source")
             self._write(self._numbers[key], *key)
         return self._numbers[key]
+
+    def _take(self, low: bool) -> int:
+        if not self._free:
+            raise CapacityError(f"all {len(self._rows) - 1} places for provider addresses are taken")
+        at = 0 if low else bisect_left(self._free, _LOW_NUMBERS)
+        return self._free.pop(min(at, len(self._free) - 1))
 
     def addresses(self) -> set[str]:
         """Return all provider addresses that are sent to."""
@@ -52,7 +58,7 @@ class Endpoints:
             if key not in used:
                 del self._numbers[key]
                 self._rows[number] = numpy.zeros(1, self._rows.dtype)[0]
-                self._free.append(number)
+                insort(self._free, number)
 
     def hops_changed(self, changes: Mapping[str, Hop | None]) -> None:
         """Follow Linux: the next hop to these provider addresses is another now, or there is none."""

@@ -31,14 +31,6 @@ class Region:
         return self.first, self.size, self.multiplier
 
 
-def mix(words: Words) -> Words:
-    """Scramble 32-bit words; `mix` of arena.h."""
-    h = words ^ (words >> numpy.uint32(16))
-    h = h * numpy.uint32(0x7FEB352D)
-    h ^= h >> numpy.uint32(15)
-    h = h * numpy.uint32(0x846CA68B)
-    mixed: Words = h ^ (h >> numpy.uint32(16))
-    return mixed
 
 
 def fold(words: Words) -> Words:

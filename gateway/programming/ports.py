@@ -23,9 +23,8 @@ class Ports:
     def __init__(self, datapath: Datapath, layout: Layout) -> None:
         self._datapath = datapath
         self._rows = datapath.maps["ports"].records(layout.struct("port"))
-        neighbours = datapath.maps["neighbours"]
-        self._neighbours = neighbours.records(layout.struct("line"))
-        self._room = Space("the table of external neighbours", neighbours.max_entries)
+        self._neighbours = datapath.maps["neighbours"].records(layout.struct("line"))
+        self._room = Space("the table of external neighbours", len(self._neighbours))
         self._links: dict[str, Link] = {}
         self._numbers: dict[tuple[str, int], int] = {}
         self._devices: dict[str, int] = {}  # places in the devices map

@@ -28,7 +28,7 @@ from tests.bench.policies import Direction
 from tests.bench.rig import CORPNET_MAC, OUTSIDE, Rig, Router, address_provider_side
 
 _DOMAINS = Plan(1_000).domains
-_SIZES = {"arena": 64, "connections": 1 << 20, "neighbours": 1 << 15}  # chunks of 4 MB; lines of 64 bytes
+_SIZES = {"arena": 64, "connections": 1 << 20}  # chunks of 4 MB; lines of 64 bytes
 _PATIENCE = 30  # seconds
 
 

@@ -21,14 +21,15 @@ from gateway.datapath.pins import PinDirectory
 from gateway.datapath.ring_buffer import RingBuffer
 from gateway.policy.model import Policy
 from gateway.programming.domain_block import mac_bytes, words_of
-from gateway.programming.hash_table import fold, mix
+from gateway.programming.hash_table import fold
 from gateway.programming.programmer import Programmer
 from gateway.underlay.hop import Hop
 from gateway.underlay.network import Link
 from tests.datapath.loader_support import index, ip, mounted_bpffs, own_network
 
 CAPTURE_ON = 1
-SIZES = {"arena": 1, "connections": 1 << 16, "neighbours": 1 << 13, "captured": 1 << 20}
+SPREAD = 0x9E3779B1  # of neighbours.h
+SIZES = {"arena": 1, "connections": 1 << 16, "captured": 1 << 20}
 XDP_ACTIONS = {1: "dropped", 2: "passed", 3: "sent back", 4: "redirected"}
 
 
@@ -138,7 +139,7 @@ def _write_neighbour(memory: numpy.ndarray, port: numpy.void, address: str, mac:
     words = numpy.frombuffer(inet_pton(AF_INET6 if six else AF_INET, address), numpy.uint32)
     family, kind = ("6", "neighbour6") if six else ("4", "neighbour")
     folded = fold(words.reshape(1, 4)) if six else words
-    line = int(port[f"neighbours{family}"]) + (int(mix(folded)[0]) * int(port[f"neighbours{family}_lines"]) >> 32)
+    line = int(port[f"neighbours{family}"]) + (int((folded * numpy.uint32(SPREAD))[0]) * int(port[f"neighbours{family}_lines"]) >> 32)
     entries = memory[line].view(layout.struct(kind))
     entry = next(each for each in entries if not each["address"].any())
     entry["mac"], entry["seen"] = list(mac), int(time.monotonic())

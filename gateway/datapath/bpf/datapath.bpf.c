@@ -108,7 +108,6 @@ static __always_inline MUST_CHECK int receive_external(struct xdp_md *ctx, struc
 		return VERDICT_PASSED;
 	if (p->type != bpf_htons(ETH_P_IP) && p->type != bpf_htons(ETH_P_IPV6))
 		return VERDICT_PASSED;
-	p->end = bpf_xdp_get_buff_len(ctx);
 	return VERDICT_NONE;
 }
 
@@ -138,7 +137,7 @@ static __always_inline MUST_CHECK int receive(struct xdp_md *ctx, struct packet 
 		if (verdict != VERDICT_PASSED)
 			return verdict;
 		if (ours) {
-			p->end = bpf_xdp_get_buff_len(ctx);
+			p->end = ctx->data_end - ctx->data;
 			return receive_rewritten(ctx, p);
 		}
 	}
@@ -304,7 +303,8 @@ int gateway(struct xdp_md *ctx)
 
 	if (!root || !root->directory)
 		return XDP_PASS;
-	if (root->capture)
+	p->captured = !!root->capture;
+	if (p->captured)
 		keep_before(ctx);
 	p->directory_line = *(volatile __u32 *)&root->directory;
 	if (!open_block(&p->directory, p->directory_line))

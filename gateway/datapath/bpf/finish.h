@@ -122,10 +122,8 @@ static __always_inline void count(const struct packet *p, int verdict)
 /* `egress`: interface index of the frame that leaves, 0: none does. */
 static __always_inline void finish(struct xdp_md *ctx, const struct packet *p, int verdict, __u32 egress)
 {
-	struct root *root = the_root();
-
 	count(p, verdict);
-	if (root && root->capture)
+	if (p->captured)
 		keep_both(ctx, p->domain, verdict, egress);
 }
 

@@ -9,6 +9,7 @@
 #define DOMAINS_MAX 4096 /* domain 0 stands for "none" in the counters */
 #define DEVICES_MAX 256	 /* interfaces */
 #define PORTS_MAX 4096	 /* port 0 is none */
+#define NEIGHBOUR_LINES 65536
 #define ENDPOINTS_MAX 32768 /* provider addresses that are sent to, by encapsulation; endpoint 0 is none */
 
 /* All that a line of the arena can be; through it the object's BTF holds every layout and number that Python needs. */
@@ -58,6 +59,10 @@ struct all_ports {
 
 struct all_endpoints {
 	struct endpoint entries[ENDPOINTS_MAX];
+};
+
+struct all_neighbours {
+	union learned_line lines[NEIGHBOUR_LINES];
 };
 
 /* All that policy says, in blocks. */
@@ -129,9 +134,9 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, union learned_line);
+	__type(value, struct all_neighbours);
 } neighbours SEC(".maps");
 
 struct {

@@ -8,18 +8,25 @@ static __always_inline __u32 now_seconds(void)
 	return bpf_ktime_get_coarse_ns() / 1000000000;
 }
 
+#define SPREAD 0x9E3779B1 /* multiplicative hashing: 2^32 divided by the golden ratio */
+
+/* One of `count` lines from `first` on. */
+static __always_inline void *line_for(__u32 first, __u32 count, __u32 key)
+{
+	__u32 zero = 0, line = first + ((__u64)(key * SPREAD) * count >> 32);
+	struct all_neighbours *all = bpf_map_lookup_elem(&neighbours, &zero);
+
+	return all && count ? &all->lines[line & (NEIGHBOUR_LINES - 1)] : NULL;
+}
+
 static __always_inline struct neighbour *neighbour_line(const struct port *port, __u32 address)
 {
-	__u32 line = port->neighbours4 + ((__u64)mix(address) * port->neighbours4_lines >> 32);
-
-	return port->neighbours4_lines ? bpf_map_lookup_elem(&neighbours, &line) : NULL;
+	return line_for(port->neighbours4, port->neighbours4_lines, address);
 }
 
 static __always_inline struct neighbour6 *neighbour_line6(const struct port *port, const __u32 *address)
 {
-	__u32 line = port->neighbours6 + ((__u64)mix(fold(address)) * port->neighbours6_lines >> 32);
-
-	return port->neighbours6_lines ? bpf_map_lookup_elem(&neighbours, &line) : NULL;
+	return line_for(port->neighbours6, port->neighbours6_lines, fold(address));
 }
 
 /* 0: unknown. */

@@ -75,6 +75,8 @@ static __always_inline MUST_CHECK int admit_host(const struct packet *p, __u32 n
 {
 	struct table *table = table_of(p);
 
+	if (number < 128)
+		return table->admitted_low[number / 64] >> number % 64 & 1 ? VERDICT_NONE : DROP_SOURCE_NOT_ADMITTED;
 	if (number >= table->admitted_bits)
 		return DROP_SOURCE_NOT_ADMITTED;
 	__u64 *bits = address_in(&p->table, table->admitted, number / 64 * sizeof(*bits));

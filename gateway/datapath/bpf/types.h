@@ -90,9 +90,9 @@ struct rewrite {
 struct table {
 	struct region exact4;
 	struct region exact6;
-	__u32 admitted; /* first line of the bit set of hosts that may send */
+	__u64 admitted_low[2]; /* bit set of the hosts that may send, by number: the first 128 */
+	__u32 admitted;	       /* line where the whole set is */
 	__u32 admitted_bits;
-	__u8 reserved[16];
 	__u32 routes4; /* line of the root node */
 	__u32 routes6;
 	__u32 subnets; /* line of the first struct subnet */
