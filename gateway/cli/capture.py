@@ -84,9 +84,9 @@ def _capture(session: Session, conditions: _Conditions, write: str, count: int |
     try:
         with ExitStack() as parts:
             ended = parts.enter_context(ended_by_signals())
-            parts.enter_context(alone(lock_of(configuration.state_dir)))
             capture = Capture(configuration.datapath.pin_dir)
             parts.callback(capture.close)
+            parts.enter_context(alone(lock_of(configuration.state_dir)))
             names = _domain_names(session)
             wanted = conditions.wanted(capture, configuration, names)
             stream = parts.enter_context(opened(write))

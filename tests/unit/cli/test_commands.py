@@ -162,6 +162,19 @@ def test_a_wrong_command_line_is_code_2(bare: Command) -> None:
     text(bare("policy", "rollback", "-1"), 2)
 
 
+def test_a_capture_without_a_datapath_says_how_to_have_one(bare: Command, tmp_path: Path) -> None:
+    configuration, file = tmp_path / "gateway.toml", tmp_path / "packets.pcapng"
+    configuration.write_text(f'state_dir = "{tmp_path}"\n[datapath]\npin_dir = "{tmp_path / "pins"}"\n')
+    output = text(bare("--config", str(configuration), "capture", "-w", str(file)), 1)
+    assert f"there is no datapath in {tmp_path / 'pins'}" in output
+    assert "tgw gateway run" in output
+    assert not file.exists()
+
+
+def test_a_capture_takes_reasons_with_drops_only(bare: Command, tmp_path: Path) -> None:
+    assert "reasons go with --drops" in text(bare("capture", "no_route", "-w", str(tmp_path / "packets.pcapng")), 2)
+
+
 def test_labs_are_listed(bare: Command) -> None:
     names = document(bare("lab", "list", "--json"))
     assert "blue-red" in names
