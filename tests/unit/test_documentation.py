@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -193,3 +195,14 @@ def test_a_gateway_takes_the_examples() -> None:
     ports = load(ROOT / "docs/examples/gateway.toml").ports_by_name()
     policy = parse_yaml((ROOT / "docs/examples/policy.yaml").read_bytes())
     assert faults(policy, ports) == []
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="this machine has no systemd to ask")
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    unit = (ROOT / "deploy/systemd/tenant-gateway.service").read_text()
+    installed = "/opt/tenant-gateway/.venv/bin/tgw"
+    assert installed in unit
+    file = tmp_path / "tenant-gateway.service"
+    file.write_text(unit.replace(installed, "/bin/true"))
+    verified = subprocess.run(["systemd-analyze", "verify", str(file)], capture_output=True, text=True, check=False)
+    assert (verified.returncode, verified.stderr) == (0, "")
