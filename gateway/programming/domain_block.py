@@ -12,7 +12,7 @@ import numpy.typing
 from gateway.datapath.layout import Layout
 from gateway.policy.addresses import address_range, family
 from gateway.policy.model import LookupRecord, RoutingDomain
-from gateway.programming.block import BlockBuilder, Bytes, CapacityError
+from gateway.programming.block import LINE_BYTES, BlockBuilder, Bytes, CapacityError
 from gateway.programming.hash_table import add_table
 from gateway.programming.routes import (
     External,
@@ -74,6 +74,12 @@ def mac_bytes(mac: str) -> bytes:
 def compile_domain(domain: RoutingDomain, around: Surroundings) -> Bytes:
     """Lay out a domain. Raises CapacityError."""
     return _DomainBlock(domain, around).build()
+
+
+def generation_of(block: Bytes, layout: Layout) -> int:
+    """Read back the generation of the access lists that a block was laid out with."""
+    more = block[LINE_BYTES : 2 * LINE_BYTES].view(layout.struct("table_more"))
+    return int(more["generation"][0])
 
 
 class _DomainBlock:

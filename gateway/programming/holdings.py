@@ -1,7 +1,7 @@
 """What a routing domain holds outside its own table, in the directory that all packets meet first."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from gateway.configuration import GatewayConfiguration
@@ -26,16 +26,6 @@ class Holdings:
     endpoints: frozenset[tuple[str, str]] = frozenset()
     sources: frozenset[str] = frozenset()
 
-    def without(self, other: "Holdings") -> "Holdings":
-        """Return what the other does not hold."""
-        return Holdings(
-            self.vsids - other.vsids,
-            self.ports - other.ports,
-            self.rewrites - other.rewrites,
-            self.endpoints - other.endpoints,
-            self.sources - other.sources,
-        )
-
     def unshared(self) -> tuple[frozenset[int], frozenset[PortName], frozenset[tuple[str, str, int]]]:
         """Return what only one domain can have."""
         return self.vsids, self.ports, self.rewrites
@@ -43,16 +33,6 @@ class Holdings:
     def shared_with(self, other: "Holdings") -> "Holdings":
         """Return what both hold of that which only one domain can have."""
         return Holdings(self.vsids & other.vsids, self.ports & other.ports, self.rewrites & other.rewrites)
-
-    def joined(self, other: "Holdings") -> "Holdings":
-        """Return what either holds."""
-        return Holdings(
-            self.vsids | other.vsids,
-            self.ports | other.ports,
-            self.rewrites | other.rewrites,
-            self.endpoints | other.endpoints,
-            self.sources | other.sources,
-        )
 
 
 NOTHING = Holdings()
@@ -87,18 +67,15 @@ def conflict(wanted: Holdings, held: Mapping[str, Holdings]) -> str | None:
 
 
 def between(before: Mapping[str, Holdings], after: Mapping[str, Holdings]) -> dict[str, Holdings]:
-    """Return what these domains hold while their tables are switched.
+    """Return what these domains hold while their tables are switched: of what only one can have, what each keeps.
 
-    It is the old and the new, but for what moves from one of them to another: that is held by none.
+    What is new is not found before its table is there, and what goes is withdrawn before: either way a packet for it
+    meets no table that does not know it.
     """
-    gained = lost = NOTHING
-    for rdid in before.keys() | after.keys():
-        old, new = before.get(rdid, NOTHING), after.get(rdid, NOTHING)
-        gained, lost = gained.joined(new.without(old)), lost.joined(old.without(new))
-    moving = gained.shared_with(lost)
     return {
-        rdid: before.get(rdid, NOTHING).joined(after.get(rdid, NOTHING)).without(moving)
+        rdid: replace(old.shared_with(new), sources=old.sources | new.sources)
         for rdid in before.keys() | after.keys()
+        for old, new in [(before.get(rdid, NOTHING), after.get(rdid, NOTHING))]
     }
 
 

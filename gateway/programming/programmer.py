@@ -1,13 +1,13 @@
 """Makes the datapath hold a policy: compile, write beside the old, switch one word a domain, read back.
 
-Entries that are found before the domain is known (VSIDs, ports, rewritten addresses) lie in the directory. It names a
-domain's new entries before its table is switched and its old ones until after; what moves from one domain to another is
-withdrawn in between. So a packet meets the old policy of a domain or the new one.
+Entries that are found before the domain is known (VSIDs, ports, rewritten addresses) lie in the directory. Those that go
+are withdrawn from it before the domain's table is switched, and those that come are named after. So a packet meets the
+old policy of a domain or the new one, and what moves from one domain to another belongs to none in between.
 """
 
 import threading
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.configuration import GatewayConfiguration
 from gateway.datapath.grace import grace
@@ -19,7 +19,7 @@ from gateway.programming.admission import Siblings, admitted, moved_from, siblin
 from gateway.programming.block import Bytes, CapacityError
 from gateway.programming.classifier import compile_access_list
 from gateway.programming.directory_block import compile_directory
-from gateway.programming.domain_block import Surroundings, compile_domain
+from gateway.programming.domain_block import Surroundings, compile_domain, generation_of
 from gateway.programming.endpoints import Endpoints
 from gateway.programming.holdings import NOTHING, Holdings, between, conflict, directory_of, holdings_of
 from gateway.programming.memory import Memory, Placed
@@ -75,7 +75,10 @@ class Programmer:
         self._hosts: frozenset[str] = frozenset()  # that have a number in the directory
         self._directory: Placed | None
         self._directory, adopted = self._memory.adopt()
-        self._programmed = {rdid: _Programmed(number, placed) for rdid, (number, placed) in adopted.items()}
+        self._programmed = {
+            rdid: _Programmed(number, placed, generation=generation_of(placed.block, layout))
+            for rdid, (number, placed) in adopted.items()
+        }
 
     def follow(self, underlay: Underlay) -> None:
         """Take interfaces and next hops from here from now on."""
@@ -175,10 +178,10 @@ class Programmer:
         """Compile a domain and write it beside what packets meet. Raises CapacityError."""
         old = self._programmed.get(domain.id)
         lists = self._compile_lists(domain, old)
-        generation = self._generation(domain, old)
         moving = (old.moving if old else frozenset()) | moved_from(old.domain if old else None, domain)
         sources = admitted((record.provider_address for record in domain.lookup_records), self._siblings, moving)
         holdings = holdings_of(domain, self._vlans, sources)
+        generation = _generation(domain, old)
         around = Surroundings(
             layout=self._layout,
             router_mac=self._router_mac(),
@@ -193,6 +196,9 @@ class Programmer:
         block = compile_domain(domain, around)
         if old is not None and len(block) == len(old.placed.block) and bool((block == old.placed.block).all()):
             return _Prepared(domain, old.number, old.placed, holdings, generation, moving, lists)
+        if old is not None and old.domain is None:  # nobody knows whether the lists are what its flows were allowed by
+            generation = _following(old.generation)
+            block = compile_domain(domain, replace(around, generation=generation))
         number = old.number if old else self._memory.take_number()
         if any(each.applies_to for each in domain.access_control_lists):
             self._memory.make_room_for_connections(number)
@@ -213,19 +219,6 @@ class Programmer:
             unchanged = entry is not None and (entry[0] is each or entry[0] == each)
             found[each.name] = entry if entry and unchanged else (each, compile_access_list(each, self._layout))
         return found
-
-    def _generation(self, domain: RoutingDomain, old: _Programmed | None) -> int:
-        """The number of these access lists: another one where they may not be what the flows were allowed by."""
-        if old is None:
-            return 1
-        if old.domain is None:
-            header = old.placed.block[64:128].view(self._layout.struct("table_more"))
-            return int(header["generation"][0])
-        same = (
-            old.domain.access_control_lists == domain.access_control_lists
-            and old.domain.virtual_subnets == domain.virtual_subnets
-        )
-        return old.generation if same else old.generation % GENERATIONS + 1
 
     def _reject_conflicts(self, prepared: list[_Prepared], removed: Iterable[str], errors: dict[str, str]) -> None:
         """A domain that could not be programmed holds on to its entries; no other may get them."""
@@ -249,7 +242,12 @@ class Programmer:
         after = {each.domain.id: each.holdings for each in prepared}
         directory_changes = self._needs_directory(before, after)
         if directory_changes:
-            self._publish(self._holdings() | between(before, after))
+            # Of a domain that another daemon left it is only known what it is to hold.
+            old = {
+                rdid: after.get(rdid, NOTHING) if self._programmed[rdid].domain is None else held
+                for rdid, held in before.items()
+            }
+            self._publish(self._holdings() | between(old, after))
         for each in prepared:
             self._switch(each)
         if directory_changes:
@@ -324,3 +322,18 @@ class Programmer:
 
     def _router_mac(self) -> bytes:
         return bytes.fromhex(self._configuration.router_mac.replace("-", ""))
+
+
+def _generation(domain: RoutingDomain, old: _Programmed | None) -> int:
+    """The number of these access lists: another one where they may not be what the flows were allowed by."""
+    if old is None:
+        return 1
+    same = old.domain is None or (
+        old.domain.access_control_lists == domain.access_control_lists
+        and old.domain.virtual_subnets == domain.virtual_subnets
+    )
+    return old.generation if same else _following(old.generation)
+
+
+def _following(generation: int) -> int:
+    return generation % GENERATIONS + 1

@@ -7,6 +7,14 @@
 #define HEADERS_MAX 96 /* more than may lie in front of an inner packet */
 #define ICMP_HEADER 8
 
+/* Two comparisons of the very register that is used next: as one, by a difference, the verifier does not follow them. */
+#define lies_between(value, least, most)                             \
+	({                                                           \
+		asm volatile("" : "+r"(value));                      \
+		bool enough = (value) >= (least);                    \
+		asm volatile("" : "+r"(value));                      \
+		enough && (value) <= (most);                         \
+	})
 
 static __always_inline MUST_CHECK int echo_reply(struct xdp_md *ctx, const struct packet *p)
 {
@@ -116,17 +124,16 @@ static __always_inline MUST_CHECK int icmp_error(struct xdp_md *ctx, const struc
 {
 	__u32 source[4] = {}, zero = 0;
 	struct error_parts *parts = bpf_map_lookup_elem(&errors, &zero);
-	__u32 quote = p->length > QUOTE_MAX ? QUOTE_MAX : p->length & ~3;
+	__u64 quote = p->length > QUOTE_MAX ? QUOTE_MAX : p->length & ~3;
 	__u32 network = is_six(p) ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
-	__u32 before = p->network;
+	__u64 before = p->network;
 
 	if (!parts || !router_address(p, source))
 		return DROP_INTERNAL;
 	struct error_body *body = &parts->body;
 
 	__builtin_memset(body, 0, sizeof(*body));
-	asm volatile("" : "+r"(quote), "+r"(before)); /* the registers that are checked are those that are used */
-	if (before < sizeof(struct ethhdr) || before > HEADERS_MAX || quote < sizeof(struct iphdr) || quote > QUOTE_MAX)
+	if (!lies_between(before, sizeof(struct ethhdr), HEADERS_MAX) || !lies_between(quote, sizeof(struct iphdr), QUOTE_MAX))
 		return DROP_INTERNAL;
 	__u32 length = ICMP_HEADER + quote;
 

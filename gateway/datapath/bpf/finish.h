@@ -33,13 +33,12 @@ static __always_inline bool is_drop(int verdict)
 static __always_inline void load_frame(struct xdp_md *ctx, struct capture_record *record)
 {
 	__u32 length = bpf_xdp_get_buff_len(ctx);
+	__u32 captured = length < CAPTURE_BYTES ? length : CAPTURE_BYTES;
 
 	record->length = length;
-	if (length > CAPTURE_BYTES)
-		length = CAPTURE_BYTES;
-	record->captured = length;
-	if (length)
-		bpf_xdp_load_bytes(ctx, 0, record->frame, length);
+	record->captured = captured;
+	asm volatile("" : "+r"(captured)); /* only bounds that are computed from here on reach the verifier before Linux 6.3 */
+	bpf_xdp_load_bytes(ctx, 0, record->frame, ((captured - 1) & (CAPTURE_BYTES - 1)) + 1);
 }
 
 /* The frame as it came; nothing decides yet whether anybody wants it. */
@@ -100,9 +99,11 @@ static __always_inline void count(const struct packet *p, int verdict)
 
 	if (is_drop(verdict)) {
 		struct drop_counters *counters = bpf_map_lookup_elem(&drops, &number);
+		__u32 reason = verdict;
 
+		asm volatile("" : "+r"(reason)); /* the verifier must see the bound */
 		if (counters)
-			counters->packets[verdict & (DROP_REASONS - 1)]++;
+			counters->packets[reason & (DROP_REASONS - 1)]++;
 		return;
 	}
 	if (verdict != VERDICT_FORWARDED && verdict != VERDICT_ANSWERED)

@@ -16,7 +16,8 @@ static __always_inline void exchange_transport_sum(struct xdp_md *ctx, const str
 								    0;
 	__u16 *check = (void *)(long)ctx->data + ((p->transport + offset) & 0x1ff);
 
-	if (!offset || p->fragment & 2 || (void *)(check + 1) > (void *)(long)ctx->data_end)
+	if (!offset || p->fragment & 2 || (void *)(check + 1) > (void *)(long)ctx->data_end ||
+	    p->transport + offset + sizeof(*check) > p->network + p->length)
 		return;
 	if (p->protocol == IPPROTO_UDP && !*check)
 		return;
