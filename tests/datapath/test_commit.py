@@ -112,6 +112,10 @@ def test_a_packet_meets_the_old_policy_or_the_new_and_never_a_mix(gateway: Gatew
     outcomes_while_policies_alternate(gateway, {name: FRAMES[name] for name in KNOWN_TO_BOTH})
 
 
+def test_a_packet_from_what_only_one_policy_knows_never_meets_the_other(gateway: Gateway) -> None:
+    outcomes_while_policies_alternate(gateway, FRAMES)
+
+
 def test_a_vsid_that_moves_between_domains_is_unknown_in_between_and_never_the_wrong_ones(gateway: Gateway) -> None:
     subnet = VirtualSubnet(7001, ("10.9.0.0/24",))
     blues = (LookupRecord(7001, "10.9.0.5", "10-10-10-10-90-05", "192.168.1.10", "nvgre"),)

@@ -122,6 +122,23 @@ def generations(gateway: Gateway) -> int:
     return int(numpy.asarray(more["generation"])[0])
 
 
+def test_a_restart_keeps_the_flows(gateway: Gateway) -> None:
+    world = gateway.hold(guarded())
+    assert gateway.send(*question()).action == "forwarded"
+    restart(gateway, world)
+    assert gateway.send(*reply()).action == "forwarded"
+    assert gateway.programs.programmer.apply(guarded()) == {}
+    assert gateway.send(*reply()).action == "forwarded"
+
+
+def test_lists_that_changed_while_no_daemon_ran_are_asked_again(gateway: Gateway) -> None:
+    world = gateway.hold(guarded())
+    assert gateway.send(*question()).action == "forwarded"
+    restart(gateway, world)
+    assert gateway.programs.programmer.apply(guarded(NO_UDP)) == {}
+    assert gateway.drops(*reply()) == "access_list_outbound"
+
+
 def test_a_domain_that_is_given_anothers_number_finds_none_of_its_flows(gateway: Gateway) -> None:
     gateway.hold(guarded())
     number = gateway.programs.programmer.numbers()[BLUE]

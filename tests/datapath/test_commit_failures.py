@@ -193,6 +193,26 @@ def test_a_directory_that_is_not_what_was_written_is_noticed_for_every_domain(
     assert gateway.programs.programmer.verify() == {}
 
 
+def test_a_restart_that_finds_no_difference_rewrites_nothing(gateway: Gateway) -> None:
+    lists = (AccessControlList("stateful", (AppliesTo(6002),), default_inbound="deny"),)
+    policy = changed(access_control_lists=lists)
+    world = gateway.hold(policy)
+    request = tunnelled(IP(src="10.1.6.21", dst="157.1.0.9") / UDP(sport=7, dport=8), 6002, "192.168.6.4")
+    reply = external(IP(src="157.1.0.9", dst="10.1.6.21") / UDP(sport=8, dport=7))
+    assert gateway.send("p0", request).action == "forwarded"
+    before, numbers = memory(gateway), gateway.programs.programmer.numbers()
+    programmer = restart(gateway, world)
+    assert gateway.send("x0", reply).action == "forwarded"
+    after_reply = memory(gateway)["connections"]
+    assert programmer.apply(policy) == {}
+    assert programmer.numbers() == numbers
+    after = memory(gateway)
+    assert {name for name in before if after[name] != before[name]} == {"connections"}
+    assert after["connections"] == after_reply
+    assert gateway.send("x0", reply).action == "forwarded"
+    assert gateway.send("x0", external(IP(src="157.1.0.9", dst="10.1.6.21") / UDP(sport=9, dport=7))).reason
+
+
 def test_a_restart_programs_only_what_has_changed(gateway: Gateway) -> None:
     world = gateway.hold()
     words = gateway.programs.datapath.maps["tables"].records(gateway.programs.layout.struct("table_word"))
