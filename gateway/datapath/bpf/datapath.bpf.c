@@ -108,6 +108,7 @@ static __always_inline MUST_CHECK int receive_external(struct xdp_md *ctx, struc
 		return VERDICT_PASSED;
 	if (p->type != bpf_htons(ETH_P_IP) && p->type != bpf_htons(ETH_P_IPV6))
 		return VERDICT_PASSED;
+	p->end = bpf_xdp_get_buff_len(ctx);
 	return VERDICT_NONE;
 }
 
@@ -137,7 +138,7 @@ static __always_inline MUST_CHECK int receive(struct xdp_md *ctx, struct packet 
 		if (verdict != VERDICT_PASSED)
 			return verdict;
 		if (ours) {
-			p->end = ctx->data_end - ctx->data;
+			p->end = bpf_xdp_get_buff_len(ctx);
 			return receive_rewritten(ctx, p);
 		}
 	}

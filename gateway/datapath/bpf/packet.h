@@ -174,17 +174,6 @@ static __always_inline MUST_CHECK int parse_transport(struct xdp_md *ctx, struct
 	return VERDICT_NONE;
 }
 
-/* Does the packet reach beyond what came? The first piece of a frame in pieces need not hold all of it. */
-static __always_inline bool is_cut_off(struct xdp_md *ctx, struct packet *p, __u32 length)
-{
-	if (p->network + length <= p->end)
-		return false;
-	if (p->origin == FROM_OVERLAY)
-		return true;
-	p->end = bpf_xdp_get_buff_len(ctx);
-	return p->network + length > p->end;
-}
-
 static __always_inline MUST_CHECK int parse_ipv4(struct xdp_md *ctx, struct packet *p)
 {
 	void *data_end = (void *)(long)ctx->data_end;
@@ -203,7 +192,7 @@ static __always_inline MUST_CHECK int parse_ipv4(struct xdp_md *ctx, struct pack
 		return DROP_MALFORMED;
 	if (ip->ihl > 5)
 		return DROP_IP_OPTIONS;
-	if (p->length < sizeof(*ip) || is_cut_off(ctx, p, p->length))
+	if (p->length < sizeof(*ip) || p->network + p->length > p->end)
 		return DROP_MALFORMED;
 	__u8 source = ip->saddr & 0xff, destination = ip->daddr & 0xff;
 
@@ -263,7 +252,7 @@ static __always_inline MUST_CHECK int parse_ipv6(struct xdp_md *ctx, struct pack
 	copy6(p->destination, ip->daddr.in6_u.u6_addr32);
 	__u32 length = sizeof(*ip) + bpf_ntohs(ip->payload_len);
 
-	if (ip->version != 6 || is_cut_off(ctx, p, length))
+	if (ip->version != 6 || p->network + length > p->end)
 		return DROP_MALFORMED;
 	p->length = length;
 	int verdict = check_addresses6(p->source, p->destination);
