@@ -3,7 +3,7 @@
 The reading side is `access_list_allows` in gateway/datapath/bpf/access_list.h; a list's lines count from its own start.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy
@@ -18,6 +18,7 @@ from gateway.programming.trie import CHILD, Trie
 RULES_MAX = 64 * 64
 _DEFAULT_ALLOW = 0x80000000
 _TCP, _UDP = 6, 17
+_STRIDE = 4
 _BITS = {4: 32, 6: 128}
 
 
@@ -44,15 +45,19 @@ class _Vectors:
 
     def __init__(self, builder: BlockBuilder, rules: int) -> None:
         self._builder = builder
-        self._words = -(-rules // 64)
+        self._count = -(-rules // 64)
         self._lines = {0: 0}
 
     def line(self, mask: int) -> int:
         if mask not in self._lines:
-            words = numpy.frombuffer(mask.to_bytes(self._words * 8, "little"), numpy.uint64)
-            summary = sum(1 << index for index, word in enumerate(words.tolist()) if word)
-            self._lines[mask] = self._builder.add(numpy.concatenate(([numpy.uint64(summary)], words)))
+            words = self.words(mask)
+            used = [word for word in words if word]
+            summary = _mask(index for index, word in enumerate(words) if word)
+            self._lines[mask] = self._builder.add(numpy.array([summary, *used], numpy.uint64))
         return self._lines[mask]
+
+    def words(self, mask: int) -> list[int]:
+        return numpy.frombuffer(mask.to_bytes(self._count * 8, "little"), numpy.uint64).tolist()
 
 
 def _add_classifier(builder: BlockBuilder, header: Any, rules: Sequence[AccessRule], allow: bool) -> None:
@@ -70,8 +75,7 @@ def _add_classifier(builder: BlockBuilder, header: Any, rules: Sequence[AccessRu
     header["destination_ports"] = _ports(builder, vectors, [rule.destination_ports for rule in rules])
     header["protocols"] = _protocols(builder, vectors, rules)
     allowed = _mask(index for index, rule in enumerate(rules) if rule.action == "allow")
-    # With no rule that allows, the vector of none must still be there: its line tells that there are rules.
-    header["actions"] |= vectors.line(allowed) or builder.reserve(-(-(len(rules) // 64 + 2) // 8))
+    header["actions"] |= builder.add(numpy.array(vectors.words(allowed), numpy.uint64))
 
 
 def _mask(indexes: Iterable[int]) -> int:
@@ -90,7 +94,7 @@ def _prefixes(builder: BlockBuilder, vectors: _Vectors, prefixes: Sequence[str |
     if not by_prefix:
         return vectors.line(anywhere)
     masks = {vectors.line(anywhere): anywhere}
-    trie = Trie(vectors.line(anywhere))
+    trie = Trie(vectors.line(anywhere), _STRIDE)
     width = _BITS[version] // 8
     for prefix, own in sorted(by_prefix.items(), key=lambda item: address_range(item[0]).length):
         network = address_range(prefix)
@@ -109,19 +113,20 @@ def _ports(builder: BlockBuilder, vectors: _Vectors, texts: Sequence[str | None]
             edges[port] = edges.get(port, 0) ^ 1 << index
     if not edges:
         return vectors.line(anything)
-    leaves, mask, start = numpy.empty(65536, numpy.uint32), anything, 0
-    for port, flipped in sorted(edges.items()):
-        leaves[start:port] = vectors.line(mask)
+    trie, mask, start = Trie(vectors.line(anything), _STRIDE), anything, 0
+    for port, flipped in [*sorted(edges.items()), (65536, 0)]:
+        for first, length in _prefixes_of_range(start, port):
+            trie.insert(first.to_bytes(2), length, vectors.line(mask))
         mask, start = mask ^ flipped, port
-    leaves[start:] = vectors.line(mask)
-    trie = Trie()
-    for high, row in enumerate(leaves.reshape(256, 256)):
-        if (row == row[0]).all():
-            trie.insert(bytes((high,)), 8, int(row[0]))
-        else:
-            for low, leaf in enumerate(row.tolist()):
-                trie.insert(bytes((high, low)), 16, leaf)
     return trie.add_to(builder) | CHILD
+
+
+def _prefixes_of_range(first: int, end: int) -> Iterator[tuple[int, int]]:
+    """Cut the 16-bit numbers first..end-1 into prefixes: (number, length in bits)."""
+    while first < end:
+        size = min(first & -first or 65536, 1 << (end - first).bit_length() - 1)
+        yield first, 17 - size.bit_length()
+        first += size
 
 
 def _flips(ranges: Iterable[tuple[int, int]]) -> list[int]:
@@ -152,7 +157,7 @@ def _protocols(builder: BlockBuilder, vectors: _Vectors, rules: Sequence[AccessR
             by_protocol[each] = by_protocol.get(each, 0) | 1 << index
     if not by_protocol:
         return vectors.line(every)
-    trie = Trie(vectors.line(every))
+    trie = Trie(vectors.line(every), _STRIDE)
     for number, own in by_protocol.items():
         trie.insert(bytes((number,)), 8, vectors.line(every | own))
     return trie.add_to(builder) | CHILD

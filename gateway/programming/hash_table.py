@@ -31,8 +31,6 @@ class Region:
         return self.first, self.size, self.multiplier
 
 
-
-
 def fold(words: Words) -> Words:
     """Make one word of each row of four; `fold` of arena.h."""
     folded = words[:, 0].copy()

@@ -103,17 +103,20 @@ static __always_inline struct cell6 *find_cell6(const struct block *block, const
 	return NULL;
 }
 
-/* One step: the word for `byte` in the node at `node`. */
-static __always_inline __u32 trie_step(const struct block *block, __u32 node, __u32 byte)
+/* One step: the word for one part of the key in the node at `node`. */
+static __always_inline __u32 trie_step(const struct block *block, __u32 node, __u32 part)
 {
-	return *(__u32 *)address_in(block, node, byte * sizeof(__u32));
+	return *(__u32 *)address_in(block, node, part * sizeof(__u32));
 }
 
-/* The leaf for the longest prefix of the key's first `levels` bytes; the key in host order, its first byte on top. */
-static __always_inline __u32 trie_find(const struct block *block, __u32 node, __u32 key, int levels)
+/*
+ * The leaf for the longest prefix of the key, which is in host order with its first bit on top. A node has a word for each
+ * value of `stride` bits.
+ */
+static __always_inline __u32 trie_find(const struct block *block, __u32 node, __u32 key, int levels, const int stride)
 {
-	for (int i = 0; i < levels; i++, key <<= 8) {
-		__u32 word = trie_step(block, node, key >> 24);
+	for (int i = 0; i < levels; i++, key <<= stride) {
+		__u32 word = trie_step(block, node, key >> (32 - stride));
 
 		if (!(word & LEAF_CHILD))
 			return word;
@@ -123,13 +126,13 @@ static __always_inline __u32 trie_find(const struct block *block, __u32 node, __
 }
 
 /* The same over an IPv6 address in network order. */
-static __always_inline __u32 trie_find6(const struct block *block, __u32 node, const __u32 *address)
+static __always_inline __u32 trie_find6(const struct block *block, __u32 node, const __u32 *address, const int stride)
 {
 	for (int i = 0; i < 4; i++) {
 		__u32 key = bpf_ntohl(address[i]);
 
-		for (int j = 0; j < 4; j++, key <<= 8) {
-			__u32 word = trie_step(block, node, key >> 24);
+		for (int j = 0; j < 32 / stride; j++, key <<= stride) {
+			__u32 word = trie_step(block, node, key >> (32 - stride));
 
 			if (!(word & LEAF_CHILD))
 				return word;

@@ -48,7 +48,7 @@ static __always_inline __u64 mac_in_subnet(const struct packet *p, const __u32 *
 	if (is_six(p)) {
 		struct cell6 *cell = find_cell6(&p->table, &table->exact6, target);
 
-		leaf = trie_find6(&p->table, table->routes6, target);
+		leaf = trie_find6(&p->table, table->routes6, target, 8);
 		if (cell) {
 			mac = mac_of(cell->mac);
 			index = cell->index;
@@ -57,7 +57,7 @@ static __always_inline __u64 mac_in_subnet(const struct packet *p, const __u32 *
 	} else {
 		struct cell *cell = find_cell(&p->table, &table->exact4, target[V4]);
 
-		leaf = trie_find(&p->table, table->routes4, bpf_ntohl(target[V4]), 4);
+		leaf = trie_find(&p->table, table->routes4, bpf_ntohl(target[V4]), 4, 8);
 		if (cell) {
 			mac = mac_of(cell->mac);
 			index = cell->index;

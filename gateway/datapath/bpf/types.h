@@ -15,7 +15,6 @@
 #define CHUNK_LINES 65536 /* 4 MB, the largest value of a map that Linux 6.1 allows */
 #define CELLS_PER_LINE 4
 #define CELLS6_PER_LINE 2
-#define NODE_LINES 16 /* a trie node: 256 words */
 #define PROBE_LIMIT 24 /* the builder guarantees that no cell lies further from its home */
 
 struct line {
@@ -138,14 +137,15 @@ struct next_hop {
 
 /*
  * One direction of an access list. Each of the root words leads, by one part of the packet, to a vector with a bit for each rule
- * that this part satisfies (a root may be a leaf itself). Vectors: a summary (bit i: word i is not zero), then the words.
+ * that this part satisfies (a root may be a leaf itself). A vector: a summary (bit i: word i is not zero), then the words
+ * that are not zero.
  */
 struct classifier {
 	__u32 source4, source6;
 	__u32 destination4, destination6;
 	__u32 source_ports, destination_ports;
 	__u32 protocols;
-	__u32 actions; /* line of a vector: bit set: allow. 0: there are no rules */
+	__u32 actions; /* line of all words, none left out: bit set: allow. 0: there are no rules */
 };
 
 /* Lines within a list count from the list's own first line. */
