@@ -1,0 +1,82 @@
+"""Debian's stock kernels, as packages: downloaded once, kept in /var/cache, never installed."""
+
+import io
+import lzma
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+CACHE = Path("/var/cache/tenant-gateway/kernels")
+MIRROR = "http://deb.debian.org/debian"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+METAPACKAGE = "linux-image-cloud-amd64"
+MODULES = ("veth",)
+
+
+class NoKernelError(Exception):
+    """The package cannot be had; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What a machine needs to boot: the image, and modules by name."""
+
+    image: bytes
+    modules: dict[str, bytes]
+
+
+def stock_kernel(suite: str) -> Kernel:
+    """Return the kernel of a Debian suite; raises NoKernelError."""
+    directory = CACHE / suite
+    if not list(directory.glob("linux-image-*.deb")):
+        _download(suite, directory)
+    return _unpack(next(directory.glob("linux-image-*.deb")))
+
+
+def _download(suite: str, directory: Path) -> None:
+    """Fetch the package by an apt of its own, which knows this suite alone."""
+    state = directory / "apt"
+    (state / "lists" / "partial").mkdir(parents=True, exist_ok=True)
+    sources = state / "sources.list"
+    sources.write_text(f"deb [arch=amd64 signed-by={KEYRING}] {MIRROR} {suite} main\n")
+    settings = {
+        "Dir::Etc::SourceList": sources,
+        "Dir::Etc::SourceParts": "/dev/null",
+        "Dir::State": state,
+        "Dir::Cache": state,
+        "APT::Sandbox::User": "root",
+    }
+    options = [f"-o{name}={value}" for name, value in settings.items()]
+    _run(["apt-get", *options, "update", "-qq"], directory)
+    listing = _run(["apt-cache", *options, "depends", METAPACKAGE], directory)
+    package = next(line.split()[-1] for line in listing.splitlines() if "Depends: linux-image-" in line)
+    _run(["apt-get", *options, "download", "-qq", package], directory)
+
+
+def _run(command: list[str], directory: Path) -> str:
+    completed = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    if completed.returncode:
+        raise NoKernelError(f"{command[0]} could not fetch {METAPACKAGE} from {MIRROR}: {completed.stderr.strip()}")
+    return completed.stdout
+
+
+def _unpack(package: Path) -> Kernel:
+    archive = subprocess.run(["dpkg-deb", "--fsys-tarfile", package], capture_output=True, check=True).stdout
+    image, modules = b"", {}
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        for member in tar:
+            path = Path(member.name)
+            name = path.name.partition(".")[0]
+            if path.name.startswith("vmlinuz-"):
+                image = _content(tar, member)
+            elif ".ko" in path.suffixes and name in MODULES:
+                content = _content(tar, member)
+                modules[name] = lzma.decompress(content) if path.suffix == ".xz" else content
+    return Kernel(image, modules)
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    assert file is not None, member.name
+    return file.read()
