@@ -111,6 +111,10 @@ class GatewayConfiguration(_Section):
         of_ports = (entry for port in self.ports if port.role == "provider" for entry in port.addresses)
         return tuple(dict.fromkeys(entry.partition("/")[0] for entry in of_ports))
 
+    def provider_links(self) -> frozenset[tuple[str, int]]:
+        """Return the interfaces and VLANs of the provider ports."""
+        return frozenset((port.interface, port.vlan) for port in self.ports if port.role == "provider")
+
     def ports_by_name(self) -> dict[str, Port]:
         """Return the ports, by the name that network connections use."""
         return {port.name: port for port in self.ports}

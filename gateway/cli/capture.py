@@ -47,8 +47,8 @@ def capture(
         raise typer.BadParameter("pcapng is nothing for a terminal: name a file, or | tcpdump -r -", param_hint="-w")
     session: Session = context.obj
     conditions = _Conditions(port, domain, tuple(reasons or ()) if drops else None, sample)
-    frames = _capture(session, conditions, write, count, seconds)
-    typer.echo(f"{frames:,} frames", err=True)
+    frames, lost = _capture(session, conditions, write, count, seconds)
+    typer.echo(f"{frames:,} frames, {lost:,} lost{': narrow the conditions, or --sample' if lost else ''}", err=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,10 @@ class _Conditions:
         )
 
 
-def _capture(session: Session, conditions: _Conditions, write: str, count: int | None, seconds: float | None) -> int:
-    """Return how many frames were written. Errors: Failure."""
+def _capture(
+    session: Session, conditions: _Conditions, write: str, count: int | None, seconds: float | None
+) -> tuple[int, int]:
+    """Return how many frames were written, and how many lost. Errors: Failure."""
     from gateway.cli.recording import Recorder, ended_by_signals, opened
     from gateway.datapath.capture import Capture, CaptureError, alone, lock_of
     from gateway.datapath.libbpf import BpfError
@@ -100,7 +102,7 @@ def _capture(session: Session, conditions: _Conditions, write: str, count: int |
         raise Failure(str(error)) from error
     except OSError as error:
         raise Failure(f"{error.filename or write}: {error.strerror}") from error
-    return recorder.frames if recorder else 0
+    return (recorder.frames, capture.lost) if recorder else (0, 0)
 
 
 def _domain_names(session: Session) -> dict[str, str]:

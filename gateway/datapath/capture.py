@@ -90,6 +90,11 @@ class Capture:
         """How much of a frame is kept."""
         return int(self._record["frame"].itemsize)
 
+    @property
+    def lost(self) -> int:
+        """How many frames were not kept since the switch was turned on, as they came faster than they were taken."""
+        return int(self._root["capture_lost"][0])
+
     def drop_reasons(self) -> dict[str, int]:
         """Return the numbers of the named drop reasons."""
         return drop_reasons(self._layout)
@@ -119,7 +124,7 @@ class Capture:
         if wanted.reasons and len(wanted.reasons) == 1:
             what |= bits["CAPTURE_REASON"]
             (root["capture_reason"],) = wanted.reasons
-        root["capture_sample"] = wanted.sample
+        root["capture_sample"], root["capture_lost"] = wanted.sample, 0
         root["capture"] = what  # last: the programs go by it
         try:
             yield

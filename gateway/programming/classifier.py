@@ -19,6 +19,7 @@ RULES_MAX = 64 * 64
 _DEFAULT_ALLOW = 0x80000000
 _TCP, _UDP = 6, 17
 _STRIDE = 4
+_WORD = (1 << 64) - 1
 _BITS = {4: 32, 6: 128}
 
 
@@ -57,7 +58,7 @@ class _Vectors:
         return self._lines[mask]
 
     def words(self, mask: int) -> list[int]:
-        return numpy.frombuffer(mask.to_bytes(self._count * 8, "little"), numpy.uint64).tolist()
+        return [mask >> 64 * index & _WORD for index in range(self._count)]
 
 
 def _add_classifier(builder: BlockBuilder, header: Any, rules: Sequence[AccessRule], allow: bool) -> None:

@@ -9,12 +9,13 @@ from typing import Any, TypeAlias
 import numpy
 import numpy.typing
 
-from gateway.programming.block import BlockBuilder
+from gateway.programming.block import BlockBuilder, CapacityError
 
 Words: TypeAlias = numpy.typing.NDArray[numpy.uint32]
 
 PROBE_LIMIT = 24
 _MULTIPLIERS = (0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35, 0x27D4EB2F)  # tried before the table is made larger
+_HOMES_MAX = 64  # a cell; a table that still does not hold its cells was written to make it fail
 _SPARSE_CELLS = 4096  # tables up to this size are worth the room that spares them a second probe
 
 
@@ -41,7 +42,10 @@ def fold(words: Words) -> Words:
 
 
 def add_table(builder: BlockBuilder, cells: numpy.typing.NDArray[Any]) -> Region:
-    """Place cells (struct cell or cell6, with different keys, none of them 0) into a new table of the block."""
+    """Place cells (struct cell or cell6, with different keys, none of them 0) into a new table of the block.
+
+    Raises CapacityError.
+    """
     keys = cells["key"]
     folded = fold(keys) if keys.ndim == 2 else keys
     positions, size, multiplier = _place(folded)
@@ -67,3 +71,7 @@ def _place(folded: Words) -> tuple[numpy.typing.NDArray[numpy.int64], int, int]:
                 positions[order] = places
                 return positions, size, multiplier
         size += size // 4 + 1
+        if size > _HOMES_MAX * count:
+            raise CapacityError(
+                f"{PROBE_LIMIT} or more of {count} addresses hash alike, which does not happen by chance: choose others"
+            )

@@ -1,7 +1,7 @@
 """Ports: an interface or a VLAN of it, with a number, what Linux says of it, and room for its neighbours."""
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy
 
@@ -20,8 +20,10 @@ NEIGHBOUR_LINES6 = 32  # 2 IPv6 neighbours each
 class Ports:
     """The `ports`, `devices` and `neighbours` maps, and the XDP links of the interfaces."""
 
-    def __init__(self, datapath: Datapath, layout: Layout) -> None:
+    def __init__(self, datapath: Datapath, layout: Layout, providers: Collection[tuple[str, int]]) -> None:
+        """`providers`: the interfaces and VLANs where hosts are."""
         self._datapath = datapath
+        self._providers = providers
         self._rows = datapath.maps["ports"].records(layout.struct("port"))
         self._neighbours = datapath.maps["neighbours"].records(layout.struct("line"))
         self._room = Space("the table of external neighbours", len(self._neighbours))
@@ -115,6 +117,7 @@ class Ports:
         number, link = self._numbers[key], self._links.get(key[0])
         row = self._rows[number]
         row["vlan"] = key[1]
+        row["provider"] = key in self._providers
         if link is None:
             row["interface"] = 0
             return

@@ -1,6 +1,6 @@
 """Makes the datapath hold a policy: compile, write beside the old, switch one word a domain, read back.
 
-Entries that are found before the domain is known (VSIDs, ports, rewritten addresses) lie in the directory. Those that go
+Entries found before the domain is known (VSIDs, ports, rewritten addresses) lie in the directory. Those that go
 are withdrawn from it before the domain's table is switched, and those that come are named after. So a packet meets the
 old policy of a domain or the new one, and what moves from one domain to another belongs to none in between.
 """
@@ -66,7 +66,7 @@ class Programmer:
         self._configuration = configuration
         self._lock = threading.RLock()
         self._memory = Memory(datapath, layout)
-        self._ports = Ports(datapath, layout)
+        self._ports = Ports(datapath, layout, configuration.provider_links())
         self._endpoints = Endpoints(datapath.maps["endpoints"], layout, self._ports)
         self._interfaces = {port.name: port.interface for port in configuration.ports}
         self._vlans = {port.name: port.vlan for port in configuration.ports}

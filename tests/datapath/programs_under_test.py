@@ -139,7 +139,9 @@ def _write_neighbour(memory: numpy.ndarray, port: numpy.void, address: str, mac:
     words = numpy.frombuffer(inet_pton(AF_INET6 if six else AF_INET, address), numpy.uint32)
     family, kind = ("6", "neighbour6") if six else ("4", "neighbour")
     folded = fold(words.reshape(1, 4)) if six else words
-    line = int(port[f"neighbours{family}"]) + (int((folded * numpy.uint32(SPREAD))[0]) * int(port[f"neighbours{family}_lines"]) >> 32)
+    line = int(port[f"neighbours{family}"]) + (
+        int((folded * numpy.uint32(SPREAD))[0]) * int(port[f"neighbours{family}_lines"]) >> 32
+    )
     entries = memory[line].view(layout.struct(kind))
     entry = next(each for each in entries if not each["address"].any())
     entry["mac"], entry["seen"] = list(mac), int(time.monotonic())

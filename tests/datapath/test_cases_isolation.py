@@ -5,10 +5,11 @@ from scapy.layers.inet import ICMP, IP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import GRE, Dot1Q
 from scapy.layers.vxlan import VXLAN
+from scapy.packet import Packet
 
 from tests.datapath.cases import Gateway
 from tests.datapath.loader_support import needs_root
-from tests.unit.model.support import BLUE, CORPNET, RED, external, make_world, tunnelled
+from tests.unit.model.support import BLUE, CORPNET, FORGED, NEIGHBOUR, RED, corpnet_on, external, make_world, tunnelled
 
 pytestmark = needs_root
 
@@ -133,6 +134,14 @@ def test_no_tunnel_in_a_tunnel_leads_to_another_tenant(gateway: Gateway) -> None
     reds = tunnelled(IP(src="10.1.1.11", dst="10.1.1.12") / ICMP(), 5001, "192.168.3.30", mac=RED_VM)
     outcome = gateway.send("p0", from_vm(BLUE, IP(reds[14:])))
     assert (outcome.reason, outcome.domain) == ("no_route", BLUE)
+
+
+@pytest.mark.parametrize("packet", FORGED.values(), ids=FORGED)
+def test_no_tenant_speaks_to_hosts_as_a_host_where_corpnet_is_on_their_link(gateway: Gateway, packet: Packet) -> None:
+    gateway.hold(corpnet_on("single"), neighbours_known=False)
+    assert gateway.drops("p0", tunnelled(packet)) == "martian_destination"
+    gateway.hold(corpnet_on("corpnet"))
+    assert gateway.forwards("p0", tunnelled(packet)).dst == NEIGHBOUR
 
 
 def everywhere() -> dict[str, object]:

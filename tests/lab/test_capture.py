@@ -1,5 +1,7 @@
 """`tgw capture` beside a running gateway: what it writes is read back with scapy and tcpdump."""
 
+import os
+import re
 import signal
 import subprocess
 import time
@@ -128,6 +130,16 @@ def test_tcpdump_reads_a_capture_while_it_is_made(blue_red: RunningLab) -> None:
     assert pipeline.returncode == 0
     assert "vni 7777" in shown
     assert not switched_on(blue_red)
+
+
+def test_frames_that_nobody_takes_in_time_are_counted(blue_red: RunningLab, tmp_path: Path) -> None:
+    process = start(blue_red, tmp_path / "stopped.pcapng")
+    os.kill(process.pid, signal.SIGSTOP)
+    probes.throughput(blue_red, "BlueVM1", "10.1.6.21")
+    os.kill(process.pid, signal.SIGCONT)
+    end(process, signal.SIGINT)
+    told = blue_red.processes.log(process.name).read_text()
+    assert int(re.search(r"([\d,]+) lost", told)[1].replace(",", "")) > 0
 
 
 def test_a_second_capture_is_refused_and_says_who_captures(blue_red: RunningLab, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def _transport(random: Random, source: bytes, destination: bytes) -> tuple[int, 
         return wire.echo(source, random.choice((1, 2, 3)), payload, reply=random.random() < 0.4)
     if draw < 0.93:
         return _icmp_other(random, source, destination)
-    return random.choice((132, 50, 1, 58, 2)), random.randbytes(random.choice((0, 4, 8, 20)))
+    return random.choice((132, 50, 47, 1, 58, 2)), random.randbytes(random.choice((0, 4, 8, 20)))
 
 
 def _odd_segment(random: Random, segment: bytes) -> bytes:

@@ -35,6 +35,8 @@ static __always_inline MUST_CHECK int echo_reply(struct xdp_md *ctx, const struc
 
 	icmp[0] = is_six(p) ? ICMPV6_ECHO_REPLY : ICMP_ECHOREPLY;
 	*check = exchange_sum(*check, before, *type_and_code);
+	if (!*check) /* wrong where all of the reply is zero (RFC 1624, 3), and as good as 0xffff elsewhere */
+		*check = 0xffff;
 	if (is_six(p)) {
 		struct ipv6hdr *ip = start;
 

@@ -20,7 +20,7 @@ struct flow {
 };
 
 struct entry {
-	__u64 *addresses;    /* one word, or four */
+	__u64 *addresses4, *addresses6; /* one word, four words */
 	__u64 *ports_and_meta; /* 0: empty. Written last, read first and again */
 };
 
@@ -84,15 +84,6 @@ static __always_inline __u32 age(__u32 meta, __u32 now)
 	return (now - (meta >> CONNECTION_SEEN_SHIFT)) & CONNECTION_SEEN_MASK;
 }
 
-/* Read once: the verifier must see that the family which chose a pointer is the family that uses it. */
-static __always_inline __u32 family_of(const struct flow *flow)
-{
-	__u32 six = flow->six;
-
-	asm volatile("" : "+r"(six));
-	return six;
-}
-
 static __always_inline bool entry_at(struct entry *entry, const struct domain *domain, const struct flow *flow, __u32 six, __u32 way)
 {
 	__u32 line;
@@ -105,7 +96,8 @@ static __always_inline bool entry_at(struct entry *entry, const struct domain *d
 
 	if (!at)
 		return false;
-	entry->addresses = six ? at->words : &at->words[way * 2];
+	entry->addresses4 = &at->words[way * 2];
+	entry->addresses6 = at->words;
 	entry->ports_and_meta = six ? &at->words[4] : &at->words[way * 2 + 1];
 	return true;
 }
@@ -113,8 +105,8 @@ static __always_inline bool entry_at(struct entry *entry, const struct domain *d
 static __always_inline bool same_addresses(const struct entry *entry, const struct flow *flow, __u32 six)
 {
 	if (!six)
-		return *(volatile __u64 *)entry->addresses == ((__u64)flow->high[V4] << 32 | flow->low[V4]);
-	return same6((__u32 *)entry->addresses, flow->low) && same6((__u32 *)entry->addresses + 4, flow->high);
+		return *(volatile __u64 *)entry->addresses4 == ((__u64)flow->high[V4] << 32 | flow->low[V4]);
+	return same6((__u32 *)entry->addresses6, flow->low) && same6((__u32 *)entry->addresses6 + 4, flow->high);
 }
 
 static __always_inline bool is_entry_of(const struct entry *entry, const struct flow *flow, __u32 six, __u64 word)
@@ -134,7 +126,7 @@ __noinline int find_connection(__u32 number, struct flow *flow)
 
 	if (!domain || !flow)
 		return -1;
-	__u32 six = family_of(flow);
+	__u32 six = flow->six;
 
 	for (__u32 way = 0; way < WAYS; way++) {
 		if (!entry_at(&entry, domain, flow, six, way))
@@ -175,7 +167,7 @@ __noinline int add_connection(__u32 number, struct flow *flow, __u32 generation)
 
 	if (!domain || !flow)
 		return 0;
-	__u32 six = family_of(flow);
+	__u32 six = flow->six;
 
 	for (__u32 way = 0; way < WAYS; way++) {
 		if (!entry_at(&entry, domain, flow, six, way))
@@ -197,10 +189,10 @@ __noinline int add_connection(__u32 number, struct flow *flow, __u32 generation)
 	if (__sync_val_compare_and_swap(entry.ports_and_meta, replaced, BEING_WRITTEN) != replaced)
 		return 0;
 	if (six) {
-		copy6((__u32 *)entry.addresses, flow->low);
-		copy6((__u32 *)entry.addresses + 4, flow->high);
+		copy6((__u32 *)entry.addresses6, flow->low);
+		copy6((__u32 *)entry.addresses6 + 4, flow->high);
 	} else {
-		*(volatile __u64 *)entry.addresses = (__u64)flow->high[V4] << 32 | flow->low[V4];
+		*(volatile __u64 *)entry.addresses4 = (__u64)flow->high[V4] << 32 | flow->low[V4];
 	}
 	*(volatile __u64 *)entry.ports_and_meta = flow_word(flow, meta);
 	return 1;

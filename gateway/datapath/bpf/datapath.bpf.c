@@ -176,13 +176,34 @@ static __always_inline MUST_CHECK int decide(struct xdp_md *ctx, struct packet *
 	return check_hairpin(ctx, p);
 }
 
-static __always_inline int leave_external(struct xdp_md *ctx, struct packet *p, struct port **out)
+/*
+ * Hosts take what comes from their network for what a host or gateway says. Where CorpNet is on the same link, no tenant may
+ * send a tunnel of its own making, nor anything to a provider address (a rewritten packet has no other mark).
+ */
+static __always_inline bool deceives_hosts(const struct packet *p, const struct directory *directory)
+{
+	if (p->protocol == IPPROTO_GRE)
+		return true;
+	if (p->protocol == IPPROTO_UDP && p->destination_port == bpf_htons(VXLAN_PORT))
+		return true;
+	if (is_six(p)) {
+		struct directory_more *more = line_of(&p->directory, 1);
+
+		return find_cell6(&p->directory, &more->hosts6, p->destination) ||
+		       find_cell6(&p->directory, &more->providers6, p->destination);
+	}
+	return is_provider4(p, directory, p->destination[V4]) || find_cell(&p->directory, &directory->hosts4, p->destination[V4]);
+}
+
+static __always_inline int leave_external(struct xdp_md *ctx, struct packet *p, const struct directory *directory, struct port **out)
 {
 	struct port *port = port_of(p->target);
 
 	if (!port)
 		return DROP_INTERNAL;
 	*out = port;
+	if (port->provider && deceives_hosts(p, directory))
+		return DROP_MARTIAN_DESTINATION;
 	p->limit = port->mtu;
 	int verdict = check_length(p);
 
@@ -282,7 +303,7 @@ static __always_inline int conclude(struct xdp_md *ctx, struct packet *p, const 
 
 	if (!verdict)
 		verdict = p->local				   ? deliver(p) :
-			  p->hop_kind == NEXT_HOP_EXTERNAL ? leave_external(ctx, p, &out) :
+			  p->hop_kind == NEXT_HOP_EXTERNAL ? leave_external(ctx, p, directory, &out) :
 							     leave_overlay(ctx, p, directory, &out);
 	if (verdict == VERDICT_FORWARDED && out) {
 		finish(ctx, p, verdict, out->interface);
@@ -312,6 +333,13 @@ int gateway(struct xdp_md *ctx)
 		return XDP_PASS;
 	struct directory *directory = line_of(&p->directory, 0);
 	int verdict = receive(ctx, p, directory);
+
+	forget(p->network);
+	forget(p->ethernet);
+	forget(p->origin);
+	forget(p->six);
+	forget(p->encapsulation);
+	forget(p->outer_family);
 
 	if (verdict == VERDICT_CONSUMED) {
 		continue_in(ctx, p, STAGE_NEIGHBOUR, verdict);

@@ -70,6 +70,12 @@ static __always_inline bool is_wanted(const struct root *root, const struct capt
 	return root->capture_sample <= 1 || bpf_get_prandom_u32() % root->capture_sample == 0;
 }
 
+static __always_inline void send_captured(struct root *root, const struct capture_record *record)
+{
+	if (bpf_ringbuf_output(&captured, (void *)record, sizeof(*record), 0))
+		__sync_fetch_and_add(&root->capture_lost, 1);
+}
+
 __noinline int keep_both(struct xdp_md *ctx, __u32 domain, __u32 verdict, __u32 egress)
 {
 	__u32 zero = 0;
@@ -84,12 +90,12 @@ __noinline int keep_both(struct xdp_md *ctx, __u32 domain, __u32 verdict, __u32 
 	record->after = 0;
 	if (!is_wanted(root, record))
 		return 0;
-	bpf_ringbuf_output(&captured, record, sizeof(*record), 0);
+	send_captured(root, record);
 	if (!egress)
 		return 0;
 	record->after = 1;
 	load_frame(ctx, record);
-	bpf_ringbuf_output(&captured, record, sizeof(*record), 0);
+	send_captured(root, record);
 	return 0;
 }
 

@@ -188,7 +188,8 @@ struct port {
 	__u32 neighbours4_lines;
 	__u32 neighbours6;
 	__u32 neighbours6_lines;
-	__u8 padding[32];
+	__u8 provider; /* hosts are there too */
+	__u8 padding[31];
 };
 
 /* The line of a domain's block, 0: withdrawn. The one word that a commit switches; many to a cache line. */
@@ -214,7 +215,8 @@ struct root {
 	__u32 capture_domain;
 	__u32 capture_reason; /* verdict number */
 	__u32 capture_sample; /* one of so many packets */
-	__u8 padding[36];
+	__u32 capture_lost; /* records for which the ring had no room */
+	__u8 padding[32];
 };
 
 enum capture_what {

@@ -60,6 +60,8 @@ def echo_reply(passage: Passage, origin: Origin, packet: Packet) -> DecidedError
     data = bytearray(packet.data)
     reply_type = bytes([ECHO_TYPES[packet.version][1]])
     store(data, packet.transport, reply_type, packet.transport + 2)
+    if data[packet.transport + 2 : packet.transport + 4] == b"\0\0":  # wrong where all of the reply is zero
+        data[packet.transport + 2 : packet.transport + 4] = b"\xff\xff"
     if packet.version == 4:
         data[12:20] = packet.destination.packed + packet.source.packed
         if packet.ttl != 64:

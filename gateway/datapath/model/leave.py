@@ -8,7 +8,7 @@ from gateway.datapath.model.answers import TIME_EXCEEDED, TOO_BIG, refused
 from gateway.datapath.model.checksum import store
 from gateway.datapath.model.domains import Exit, Record
 from gateway.datapath.model.ethernet import Frame
-from gateway.datapath.model.ip import Packet
+from gateway.datapath.model.ip import Address, Packet
 from gateway.datapath.model.passage import Origin, Passage
 from gateway.datapath.model.surroundings import UnderlayHop
 from gateway.datapath.model.tunnels import Tunnel
@@ -24,6 +24,8 @@ def leave(passage: Passage, origin: Origin, packet: Packet, target: Record | Exi
         raise refused(passage, origin, packet, DropReason.TTL_EXCEEDED, TIME_EXCEEDED)
     _refuse_hairpin(passage, origin, target)
     _ask_access_lists(passage, origin, packet, target)
+    if isinstance(target, Exit):
+        _protect_hosts(passage, packet, target)
     limit = _limit(passage, target)
     if limit is not None and packet.length > limit:
         passage.note("leave", _entry(target), f"Its {packet.length} bytes exceed the {limit} that fit there.")
@@ -64,6 +66,30 @@ def _ask_access_lists(passage: Passage, origin: Origin, packet: Packet, target: 
     passage.note("access lists", opinion.entry, opinion.words)
     if opinion.denied is not None:
         raise dropped(opinion.denied)
+
+
+def _protect_hosts(passage: Passage, packet: Packet, target: Exit) -> None:
+    """Hosts take what comes from their network for what a host or gateway says.
+
+    Where CorpNet is on the same link, no tenant may send a tunnel of its own making, nor anything to a provider
+    address, since a rewritten packet has no other mark.
+    """
+    connection = target.connection
+    if (connection.interface, connection.vlan) not in passage.surroundings.provider_links:
+        return
+    if tunnels.is_tunnel(packet):
+        words = "It is a tunnel, which hosts on that link would take for another host's."
+    elif _is_provider_address(passage, packet.destination):
+        words = f"{packet.destination} is a provider address: hosts on that link would take it for rewritten."
+    else:
+        return
+    passage.note("leave", connection.entry, words)
+    raise dropped(DropReason.MARTIAN_DESTINATION)
+
+
+def _is_provider_address(passage: Passage, address: Address) -> bool:
+    own = passage.surroundings.provider_addresses
+    return address in own or any(address in domain.admitted for domain in passage.domains)
 
 
 def _limit(passage: Passage, target: Record | Exit) -> int | None:

@@ -55,10 +55,16 @@ class Surroundings:
     underlay: Mapping[Address, UnderlayHop | None]
     dscp: str
     provider_addresses: frozenset[Address]
+    provider_links: frozenset[tuple[str, int]]
 
 
 def provider_addresses(ports: Iterable[Port]) -> frozenset[Address]:
     return frozenset(ip_interface(text).ip for port in ports if port.role == "provider" for text in port.addresses)
+
+
+def provider_links(ports: Iterable[Port]) -> frozenset[tuple[str, int]]:
+    """The interfaces and VLANs where hosts are."""
+    return frozenset((port.interface, port.vlan) for port in ports if port.role == "provider")
 
 
 def underlay(hops: Mapping[str, UnderlayHop | None]) -> dict[Address, UnderlayHop | None]:

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from gateway.datapath.model import ethernet
 from gateway.datapath.model.ethernet import Frame
-from gateway.datapath.model.ip import UDP, Address, build_ipv4_header, build_ipv6_header
+from gateway.datapath.model.ip import UDP, Address, Packet, build_ipv4_header, build_ipv6_header
 from gateway.datapath.model.verdict import DropReason, dropped
 
 GRE = 47
@@ -56,6 +56,11 @@ class Tunnel:
 def overhead(encapsulation: str, outer_version: int) -> int:
     """What an inner IP packet loses of the outer MTU."""
     return IP_HEADER_LENGTH[outer_version] + HEADER_LENGTH[encapsulation] + ETHERNET_LENGTH
+
+
+def is_tunnel(packet: Packet) -> bool:
+    """Whether whoever receives the packet may take it for NVGRE or VXLAN."""
+    return packet.protocol == GRE or (packet.protocol == UDP and packet.destination_port == VXLAN_PORT)
 
 
 def parse_outer(frame: Frame) -> Outer | None:

@@ -48,6 +48,7 @@ class World:
             underlay=surroundings.underlay(underlay),
             dscp=dscp,
             provider_addresses=surroundings.provider_addresses(ports),
+            provider_links=surroundings.provider_links(ports),
         )
         self._place(policy, also_admitted or {})
 

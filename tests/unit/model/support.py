@@ -215,3 +215,26 @@ def assert_checksums(frame: bytes) -> None:
             break  # what an error quotes is somebody else's, and cut off
         layer = layer.payload
     assert bytes(packet) == frame
+
+
+def corpnet_on(port: str, vlan: int = 0) -> Policy:
+    """The policy with a single CorpNet for blue, on this port, and a way to everywhere there."""
+    ways = tuple(ConnectionRoute(prefix, hop) for prefix, hop in (("0.0.0.0/0", "157.1.0.1"), ("::/0", "fd00:157::1")))
+    local = ("157.1.0.254/16", "fd00:157::fe/64")
+    return changed(network_connections=(NetworkConnection("corpnet", port, local, vlan=vlan, routes=ways),))
+
+
+# What a tenant's machine may send for hosts to take it for another tenant's.
+FORGED = {
+    "nvgre": IP(src="192.168.3.30", dst="192.168.77.7") / GRE(key_present=1, key=5001 << 8, proto=0x6558) / Ether(),
+    "vxlan": IP(src="192.168.3.30", dst="192.168.77.7") / UDP(dport=4789, chksum=0) / VXLAN(vni=5001) / Ether(),
+    "vxlan in a first fragment": IP(src="192.168.3.30", dst="192.168.77.7", flags="MF") / UDP(dport=4789) / bytes(16),
+    "nvgre in a later fragment": IP(src="192.168.3.30", dst="192.168.77.7", frag=3, proto=47) / bytes(16),
+    "nvgre over IPv6": IPv6(src="fd00:1::11", dst="fd00:77::7", nh=47) / bytes(40),
+    "vxlan over IPv6": IPv6(src="fd00:1::11", dst="fd00:77::7") / UDP(dport=4789) / VXLAN(vni=5001) / Ether(),
+    "to a host that may send": IP(src="192.168.50.2", dst="192.168.1.110") / UDP(dport=53) / b"plain",
+    "to another tenant's host": IP(src="192.168.50.2", dst="192.168.3.30") / UDP(dport=53) / b"plain",
+    "to a rewritten address": IP(src="192.168.50.2", dst="192.168.50.1") / UDP(dport=53) / b"plain",
+    "to the gateway itself": IP(src="192.168.1.10", dst="192.168.6.3") / UDP(dport=53) / b"plain",
+    "to a host over IPv6": IPv6(src="fd00:1::11", dst="fd00:99::10") / UDP(dport=53) / b"plain",
+}

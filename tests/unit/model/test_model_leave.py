@@ -6,12 +6,15 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
+from gateway.datapath.model.world import World
 from tests.unit.model.support import (
+    FORGED,
     HOST,
     NEIGHBOUR,
     OWN_REWRITTEN,
     PROVIDER,
     assert_checksums,
+    corpnet_on,
     external,
     forwarded,
     make_world,
@@ -162,3 +165,34 @@ def test_ipv6_keeps_its_flow_label_and_loses_one_hop() -> None:
     packet = IPv6(src="fd00:1::11", dst="fd00:157::9", tc=0xB8, fl=0xABCDE, hlim=2) / ICMPv6EchoRequest()
     out = forwarded(make_world(), "p0", tunnelled(packet))
     assert (out[IPv6].tc, out[IPv6].fl, out[IPv6].hlim) == (0xB8, 0xABCDE, 1)
+
+
+def corpnet_world(port: str, vlan: int = 0) -> World:
+    world = make_world(corpnet_on(port, vlan))
+    world.assume_neighbours = True
+    return world
+
+
+@pytest.mark.parametrize("packet", FORGED.values(), ids=FORGED)
+def test_no_tenant_speaks_to_hosts_as_a_host_where_corpnet_is_on_their_link(packet: Packet) -> None:
+    verdict = corpnet_world("single").process("p0", tunnelled(packet))
+    assert (verdict.action, verdict.reason, verdict.frame) == ("dropped", "martian_destination", None)
+
+
+@pytest.mark.parametrize("packet", FORGED.values(), ids=FORGED)
+@pytest.mark.parametrize(("port", "vlan"), [("corpnet", 0), ("single", 20)])
+def test_tunnels_of_a_tenants_own_leave_where_there_are_no_hosts(packet: Packet, port: str, vlan: int) -> None:
+    assert corpnet_world(port, vlan).process("p0", tunnelled(packet)).action == "forwarded"
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        IP(src="10.1.1.11", dst="192.168.77.7") / UDP(sport=4789, dport=53),
+        IP(src="10.1.1.11", dst="192.168.77.7") / TCP(dport=4789),
+        IP(src="10.1.1.11", dst="192.168.77.7") / ICMP(id=4789),
+        IPv6(src="fd00:1::11", dst="fd00:77::7") / ICMPv6EchoRequest(id=4789),
+    ],
+)
+def test_all_else_leaves_where_corpnet_is_on_the_hosts_link(packet: Packet) -> None:
+    assert corpnet_world("single").process("p0", tunnelled(packet)).action == "forwarded"

@@ -1,8 +1,9 @@
 """Blocks as a packet reads them: the rules of gateway/datapath/bpf/arena.h and access_list.h once more, in Python."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import and_
 from typing import Any
 
 from gateway.datapath.build import build
@@ -11,6 +12,7 @@ from gateway.programming.block import LINE_BYTES, Bytes
 from gateway.programming.hash_table import Region
 
 PROBE_LIMIT = 24
+LIST_STRIDE = 4
 CHILD, LINE_MASK, DEFAULT_ALLOW = 0x80000000, 0x00FFFFFF, 0x80000000
 TCP, UDP = 6, 17
 
@@ -54,9 +56,10 @@ def word_at(block: Bytes, line: int, index: int, size: int) -> int:
     return int.from_bytes(block[at : at + size].tobytes(), "little")
 
 
-def trie_find(block: Bytes, node: int, key: bytes) -> int:
-    for byte in key:
-        word = word_at(block, node, byte, 4)
+def trie_find(block: Bytes, node: int, key: bytes, stride: int = 8) -> int:
+    width = 8 * len(key)
+    for shift in range(width - stride, -1, -stride):
+        word = word_at(block, node, int.from_bytes(key) >> shift & ((1 << stride) - 1), 4)
         if not word & CHILD:
             return word
         node = word & LINE_MASK
@@ -92,20 +95,23 @@ def allows(block: Bytes, inbound: bool, packet: Packet) -> bool:
     lines = [_vector(block, int(header[name]), key) for name, key in parts]
     if not all(lines):
         return otherwise
-    summary = _common(block, lines, 0)
+    summary = _common(word_at(block, line, 0, 8) for line in lines)
     for index in range(64):
-        rules = _common(block, lines, index + 1) if summary >> index & 1 else 0
+        rules = _common(_word(block, line, index) for line in lines) if summary >> index & 1 else 0
         if rules:
-            return bool(word_at(block, actions, index + 1, 8) & rules & -rules)
+            return bool(word_at(block, actions, index, 8) & rules & -rules)
     return otherwise
 
 
 def _vector(block: Bytes, root: int, key: bytes) -> int:
-    return (trie_find(block, root & LINE_MASK, key) if root & CHILD else root) & LINE_MASK
+    return (trie_find(block, root & LINE_MASK, key, LIST_STRIDE) if root & CHILD else root) & LINE_MASK
 
 
-def _common(block: Bytes, lines: Sequence[int], index: int) -> int:
-    word = (1 << 64) - 1
-    for line in lines:
-        word &= word_at(block, line, index, 8)
-    return word
+def _word(block: Bytes, line: int, index: int) -> int:
+    """Word `index` of a vector, which holds only those that its summary names."""
+    below = word_at(block, line, 0, 8) & ((1 << index) - 1)
+    return word_at(block, line, 1 + below.bit_count(), 8)
+
+
+def _common(words: Iterable[int]) -> int:
+    return reduce(and_, words)

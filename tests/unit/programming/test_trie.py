@@ -30,8 +30,8 @@ def longest(found: Prefixes, key: int, width: int) -> int:
     return max(matching)[1] if matching else DEFAULT
 
 
-def check(found: Prefixes, keys: list[int], width: int) -> None:
-    trie = Trie(DEFAULT)
+def check(found: Prefixes, keys: list[int], width: int, stride: int = 8) -> None:
+    trie = Trie(DEFAULT, stride)
     for (bits, length), leaf in sorted(found.items(), key=lambda item: item[0][1]):
         trie.insert(bits.to_bytes(width // 8), length, leaf)
     builder = BlockBuilder()
@@ -43,7 +43,7 @@ def check(found: Prefixes, keys: list[int], width: int) -> None:
         key = edge & ((1 << width) - 1)
         wanted = longest(found, key, width)
         assert trie.find(key.to_bytes(width // 8)) == wanted
-        assert trie_find(block, root, key.to_bytes(width // 8)) == wanted
+        assert trie_find(block, root, key.to_bytes(width // 8), stride) == wanted
 
 
 @given(prefixes(32), st.lists(st.integers(0, (1 << 32) - 1), max_size=30))
@@ -54,6 +54,11 @@ def test_the_longest_ipv4_prefix_is_found(found: Prefixes, keys: list[int]) -> N
 @given(prefixes(128), st.lists(st.integers(0, (1 << 128) - 1), max_size=30))
 def test_the_longest_ipv6_prefix_is_found(found: Prefixes, keys: list[int]) -> None:
     check(found, keys, 128)
+
+
+@given(prefixes(32), st.lists(st.integers(0, (1 << 32) - 1), max_size=30))
+def test_small_nodes_find_the_same(found: Prefixes, keys: list[int]) -> None:
+    check(found, keys, 32, stride=4)
 
 
 def test_an_empty_trie_has_its_default_everywhere() -> None:
