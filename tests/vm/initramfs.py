@@ -26,23 +26,24 @@ class Initramfs:
             self.directory(path.parent)
             self._entry(path, stat.S_IFDIR | 0o755)
 
-    def file(self, path: Path, content: bytes, executable: bool = False) -> None:
+    def file(self, path: Path, content: bytes, executable: bool = False, modified: float | None = None) -> None:
         if path not in self._written:
             self.directory(path.parent)
-            self._entry(path, stat.S_IFREG | (0o755 if executable else 0o644), content)
+            self._entry(path, stat.S_IFREG | (0o755 if executable else 0o644), content, modified)
 
     def link(self, path: Path, target: str) -> None:
         self.directory(path.parent)
         self._entry(path, stat.S_IFLNK | 0o777, target.encode())
 
     def copy(self, path: Path) -> None:
-        """Copy a file of this machine, or a tree of them, to the same place."""
+        """Copy a file of this machine, or a tree of them, to the same place, with its age: Python's caches go by it."""
         place = path.parent.resolve() / path.name
         if path.is_dir():
             for each in sorted(path.iterdir()):
                 self.copy(each)
         elif path.exists():
-            self.file(place, path.read_bytes(), executable=bool(path.stat().st_mode & stat.S_IXUSR))
+            status = path.stat()
+            self.file(place, path.read_bytes(), bool(status.st_mode & stat.S_IXUSR), status.st_mtime)
 
     def copy_programs(self, paths: Iterable[Path]) -> None:
         """Copy programs and shared objects with all that they are linked to."""
@@ -55,10 +56,11 @@ class Initramfs:
     def close(self) -> None:
         self._entry(Path(_TRAILER), 0)
 
-    def _entry(self, path: Path, mode: int, content: bytes = b"") -> None:
+    def _entry(self, path: Path, mode: int, content: bytes = b"", modified: float | None = None) -> None:
         self._written.add(path)
         name = str(path).lstrip("/").encode() + b"\0"
-        fields = (next(self._numbers), mode, 0, 0, 1, int(time.time()), len(content), 0, 0, 0, 0, len(name), 0)
+        changed = int(time.time() if modified is None else modified)
+        fields = (next(self._numbers), mode, 0, 0, 1, changed, len(content), 0, 0, 0, 0, len(name), 0)
         header = b"070701" + b"".join(b"%08x" % field for field in fields) + name
         for part in (header, content):
             self._output.write(part + bytes(-len(part) % _ALIGNMENT))
