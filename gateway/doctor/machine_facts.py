@@ -10,7 +10,7 @@ from gateway.doctor.commands import json_output, output
 from gateway.doctor.facts import Machine
 
 _SYSTEM = Path("/proc/sys/net")
-_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21, "CAP_BPF": 39}
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_BPF": 39}
 _BPF_PROG_TYPE_XDP = 6
 _MAP_TYPES = {"ARRAY": 2, "PROG_ARRAY": 3, "PERCPU_ARRAY": 6, "DEVMAP": 14, "RINGBUF": 27}
 _HELPERS = {

@@ -1,18 +1,14 @@
 """The underlay follows the neighbours of a real kernel, and has it keep them resolved."""
 
-import socket
 import subprocess
 import threading
 import time
 from typing import Any
 
 import pytest
-from scapy.layers.inet6 import ICMPv6ND_NA
-from scapy.layers.l2 import ARP, Ether
-from underlay_rig import GATEWAY, HOST, PATIENCE, gateway, host, in_gateway, mac, run
+from underlay_rig import GATEWAY, HOST, gateway, host, mac, run
 
 from gateway.underlay.hop import Hop
-from gateway.underlay.neighbour_probe import Probe, send_probes
 
 
 @pytest.mark.parametrize(("source", "destination"), [("192.168.6.2", "192.168.6.4"), ("fd06::2", "fd06::4")])
@@ -145,25 +141,3 @@ def lost_events() -> int:
     table = run(f"ip netns exec {GATEWAY} cat /proc/net/netlink").splitlines()
     column = table[0].split().index("Drops")
     return sum(int(line.split()[column]) for line in table[1:])
-
-
-ETH_P_ALL = 0x0003
-
-
-@pytest.mark.parametrize(("source", "target"), [("192.168.6.2", "192.168.6.4"), ("fd06::2", "fd06::4")])
-def test_a_probed_neighbour_answers_us(namespaces: None, source: str, target: str) -> None:
-    def is_answer(frame: bytes) -> bool:
-        packet = Ether(frame)
-        if ARP in packet:
-            return bool(packet[ARP].op == 2 and packet[ARP].psrc == target)
-        return ICMPv6ND_NA in packet and bool(packet[ICMPv6ND_NA].tgt == target)
-
-    def probe_and_listen() -> bytes:
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as packets:
-            packets.settimeout(PATIENCE)
-            packets.bind(("eth1", ETH_P_ALL))
-            send_probes("eth1", [Probe(0, source, target, mac(host, "eth0"))])
-            return next(frame for frame in iter(lambda: packets.recv(2048), None) if is_answer(frame))
-
-    answer = in_gateway(probe_and_listen)
-    assert answer[:12] == mac(gateway, "eth1") + mac(host, "eth0")
