@@ -65,7 +65,7 @@ def test_an_empty_object_is_an_empty_policy() -> None:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        (b'{"hosts": [],}', "line 1, column 14"),
+        (b'{"hosts": [}', "line 1, column 12"),
         (b'{\n "hosts"\n}', "line 3, column 1"),
         (b"", "line 1"),
         (b'{"a": NaN}', "NaN"),
