@@ -16,7 +16,7 @@ Words: TypeAlias = numpy.typing.NDArray[numpy.uint32]
 PROBE_LIMIT = 24
 _MULTIPLIERS = (0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35, 0x27D4EB2F)  # tried before the table is made larger
 _HOMES_MAX = 64  # a cell; a table that still does not hold its cells was written to make it fail
-_SPARSE_CELLS = 4096  # tables up to this size are worth the room that spares them a second probe
+_SPARSE_CELLS = 256  # tables up to this size are worth the room that spares them a second probe
 
 
 @dataclass(frozen=True, slots=True)

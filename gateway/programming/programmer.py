@@ -118,20 +118,21 @@ class Programmer:
     def verify(self) -> dict[str, str]:
         """Read the maps back: {RDID: what differs from what was programmed}."""
         with self._lock:
-            found = {}
-            for rdid, each in self._programmed.items():
-                if self._memory.table_line(each.number) != each.placed.line:
-                    found[rdid] = "the datapath uses another table than the one programmed"
-                elif not self._memory.holds(each.placed):
-                    found[rdid] = "the table in the datapath is not what was written"
-            directory = self._directory
-            if (
-                directory is None
-                or self._memory.directory_line() != directory.line
-                or not self._memory.holds(directory)
-            ):
-                found.update(dict.fromkeys(self._programmed, "the directory in the datapath is not what was written"))
-            return found
+            return self._verify(self._programmed)
+
+    def _verify(self, domain_ids: Iterable[str]) -> dict[str, str]:
+        directory = self._directory
+        in_place = directory is not None and self._memory.directory_line() == directory.line
+        if directory is None or not in_place or not self._memory.holds(directory):
+            return dict.fromkeys(self._programmed, "the directory in the datapath is not what was written")
+        found = {}
+        for rdid in domain_ids:
+            each = self._programmed.get(rdid)
+            if each is not None and self._memory.table_line(each.number) != each.placed.line:
+                found[rdid] = "the datapath uses another table than the one programmed"
+            elif each is not None and not self._memory.holds(each.placed):
+                found[rdid] = "the table in the datapath is not what was written"
+        return found
 
     def numbers(self) -> dict[str, int]:
         """Return the number of each programmed domain, as counters and captures have it."""
@@ -171,8 +172,7 @@ class Programmer:
             removed = [rdid for rdid in changed if rdid not in known and rdid in self._programmed]
             self._reject_conflicts(prepared, removed, errors)
             self._commit(prepared, removed)
-            errors.update({rdid: why for rdid, why in self.verify().items() if rdid in changed})
-            return errors
+            return errors | self._verify(changed)
 
     def _prepare(self, domain: RoutingDomain) -> _Prepared:
         """Compile a domain and write it beside what packets meet. Raises CapacityError."""
@@ -256,7 +256,9 @@ class Programmer:
             gone = self._programmed.pop(rdid)
             self._memory.withdraw(gone.number)
             self._memory.retire(gone.placed)
-        self._forget_unused()
+        self._memory.reclaim()
+        if any(before[rdid].endpoints != after.get(rdid, NOTHING).endpoints for rdid in before):
+            self._forget_unused()
 
     def _needs_directory(self, before: Mapping[str, Holdings], after: Mapping[str, Holdings]) -> bool:
         """Tell whether packets must be told apart anew, or come from hosts that had no number.
@@ -287,7 +289,6 @@ class Programmer:
             if each.domain is None:
                 return  # not yet compared: its endpoints are not known
             used_endpoints |= each.holdings.endpoints
-        self._memory.reclaim()
         used_endpoints |= {(address, "source") for address in self._hosts}
         self._endpoints.retain(used_endpoints)
         if self._underlay is not None:
