@@ -21,6 +21,7 @@ from deploy.lab.running import RunningLab
 from gateway.datapath.maps import Map
 
 ONLY_IN_BLUE = "10.1.6.22"
+IN_NEITHER = "10.1.6.99"
 CORPNET = "157.1.0.10"
 
 
@@ -69,9 +70,10 @@ def test_the_drops_of_red_trying_to_reach_blue_are_captured_and_nothing_else(
 ) -> None:
     assert probes.pings(blue_red, "RedVM1", CORPNET)  # now every neighbour is known
     file = tmp_path / "drops.pcapng"
-    with capturing(blue_red, file, "--domain", "red", "--drops"):
+    with capturing(blue_red, file, "--domain", "red", "--drops", "no_record"):
         assert probes.pings(blue_red, "RedVM1", CORPNET)
         assert probes.pings(blue_red, "BlueVM1", ONLY_IN_BLUE)
+        assert probes.ping_error(blue_red, "BlueVM1", IN_NEITHER)
         assert probes.ping_error(blue_red, "RedVM1", ONLY_IN_BLUE) == "Destination Host Unreachable"
     frames = read(file)
     assert [comment(frame) for frame in frames] == [
