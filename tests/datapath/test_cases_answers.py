@@ -76,6 +76,12 @@ def test_every_router_address_of_a_domain_answers_each_of_its_machines(gateway: 
         assert answer[GRE][IP].src == router
 
 
+def test_a_ping_of_nothing_but_zeros_is_answered_with_a_checksum_that_is_right(gateway: Gateway) -> None:
+    gateway.hold()
+    ping = IP(src="10.1.1.11", dst="10.1.1.1") / ICMP(id=0, seq=0) / Raw(bytes(32))
+    assert gateway.answers("p0", tunnelled(ping))[GRE][ICMP].chksum == 0xFFFF
+
+
 @pytest.mark.parametrize("payload", [TCP(dport=22), UDP(dport=53)])
 def test_nothing_else_is_served_at_a_router_address(gateway: Gateway, payload: Packet) -> None:
     gateway.hold()

@@ -1,0 +1,77 @@
+"""What Python and C share: structures come from the object's BTF, and numbers that both write down are the same."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import gateway
+from gateway.datapath.build import SOURCE
+from gateway.programming import block, classifier, directory_block, domain_block, hash_table, memory, trie
+from tests.unit.programming.arena import layout
+
+LINES = ("line", "directory", "directory_more", "rewrite", "table", "table_more", "subnet", "next_hop", "access_list")
+LINES += ("endpoint", "port", "domain", "root", "connection6")
+PARTS_OF_A_LINE = {"cell": 4, "cell6": 2, "connection": 4, "neighbour": 4, "neighbour6": 2}
+GATEWAY = Path(gateway.__file__).parent
+
+
+def names_asked_for(method: str) -> set[str]:
+    """All names that the gateway's own code gives to a method of Layout."""
+    return {
+        constant.value
+        for path in GATEWAY.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == method
+        for argument in call.args
+        for constant in ast.walk(argument)
+        if isinstance(constant, ast.Constant) and isinstance(constant.value, str)
+    }
+
+
+def test_every_structure_and_enumeration_that_python_uses_is_in_the_object() -> None:
+    structures, enumerations = names_asked_for("struct"), names_asked_for("enum")
+    assert {"table", "cell6", "endpoint"} <= structures
+    assert {"verdict", "encapsulation"} <= enumerations
+    for name in structures:
+        assert layout().struct(name).itemsize > 0
+    for name in enumerations:
+        assert layout().enum(name)
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_what_is_a_line_of_its_own_fills_one(name: str) -> None:
+    assert layout().struct(name).itemsize == block.LINE_BYTES
+
+
+@pytest.mark.parametrize("name", PARTS_OF_A_LINE)
+def test_cells_fill_a_line_without_a_rest(name: str) -> None:
+    assert layout().struct(name).itemsize * PARTS_OF_A_LINE[name] == block.LINE_BYTES
+
+
+def defined() -> dict[str, int]:
+    """The numbers that types.h defines."""
+    text = (SOURCE.parent / "types.h").read_text()
+    found = re.findall(r"^#define\s+(\w+)\s+(0x[0-9a-f]+|\d+)u?\b", text, re.MULTILINE)
+    return {name: int(value, 0) for name, value in found}
+
+
+def test_numbers_that_both_sides_write_down_are_the_same() -> None:
+    both = {
+        "LINE_BYTES": block.LINE_BYTES,
+        "CHUNK_LINES": memory.CHUNK_LINES,
+        "PROBE_LIMIT": hash_table.PROBE_LIMIT,
+        "TARGET_LOCAL": domain_block.TARGET_LOCAL,
+        "TARGET_HERE": domain_block.TARGET_HERE,
+        "TABLE_LISTS": domain_block.TABLE_LISTS,
+        "LEAF_CHILD": trie.CHILD,
+        "LEAF_LINE_MASK": trie.LINE_MASK,
+        "LEAF_EXACT": domain_block.LEAF_EXACT,
+        "LEAF_COUNT_SHIFT": domain_block.LEAF_COUNT_SHIFT,
+        "PORT_PROVIDER": directory_block.PORT_PROVIDER,
+        "PORT_EXTERNAL": directory_block.PORT_EXTERNAL,
+        "VECTOR_WORDS_MAX": classifier.RULES_MAX // 64,
+    }
+    numbers = defined()
+    assert {name: numbers.get(name) for name in both} == both
