@@ -37,7 +37,8 @@ FRAMES_BETWEEN_REFILLS = 400
 ETHERNET_HEADER = 14  # BPF_PROG_TEST_RUN takes nothing shorter
 VSIDS = {domain.id: {subnet.vsid for subnet in domain.virtual_subnets} for domain in (BLUE_DOMAIN, RED_DOMAIN)}
 VLANS = {("x0", 0): BLUE, ("x0", 10): RED, ("x1", 30): BLUE}
-REWRITTEN = {"192.168.50.1": BLUE, "192.168.50.2": BLUE}
+REWRITTEN = {"192.168.50.1", "192.168.50.2"}  # blue's; so is OWN_REWRITTEN, where tunnels end too
+NVGRE, VXLAN_PORT = bytes.fromhex("20006558"), (4789).to_bytes(2)
 Sent = tuple[str, bytes]
 
 
@@ -103,11 +104,15 @@ def owner_of(interface: str | None, frame: bytes) -> str | None:
     if (interface, vlan) in VLANS:
         return VLANS[interface, vlan]
     addresses = [".".join(map(str, frame[first : first + 4])) for first in (at + 12, at + 16)]
-    rewritten = [REWRITTEN[address] for address in addresses if kind == 0x0800 and address in REWRITTEN]
-    if rewritten:
-        return rewritten[0]
+    if kind == 0x0800 and not REWRITTEN.isdisjoint(addresses):
+        return BLUE
     protocol, transport = (frame[at + 9], at + 20) if kind == 0x0800 else (frame[at + 6], at + 40)
-    return domain_of(int.from_bytes(frame[transport + (4 if protocol == 47 else 12) :][:3]))
+    ports = frame[transport : transport + 4]
+    if protocol == 47 and ports == NVGRE:
+        return domain_of(int.from_bytes(frame[transport + 4 : transport + 7]))
+    if protocol == 17 and ports[2:] == VXLAN_PORT:
+        return domain_of(int.from_bytes(frame[transport + 12 : transport + 15]))
+    return BLUE if addresses[0] == OWN_REWRITTEN else None
 
 
 def domain_of(vsid: int) -> str | None:
