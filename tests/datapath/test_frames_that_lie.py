@@ -106,17 +106,23 @@ def owner_of(interface: str | None, frame: bytes) -> str | None:
     addresses = [".".join(map(str, frame[first : first + 4])) for first in (at + 12, at + 16)]
     if kind == 0x0800 and not REWRITTEN.isdisjoint(addresses):
         return BLUE
-    protocol, transport = (frame[at + 9], at + 20) if kind == 0x0800 else (frame[at + 6], at + 40)
-    ports = frame[transport : transport + 4]
-    if protocol == 47 and ports == NVGRE:
-        return domain_of(int.from_bytes(frame[transport + 4 : transport + 7]))
-    if protocol == 17 and ports[2:] == VXLAN_PORT:
-        return domain_of(int.from_bytes(frame[transport + 12 : transport + 15]))
-    return BLUE if addresses[0] == OWN_REWRITTEN else None
-
-
-def domain_of(vsid: int) -> str | None:
+    vsid = vsid_of(frame[at:])
+    if vsid is None:
+        return BLUE if addresses[0] == OWN_REWRITTEN else None
     return next((domain for domain, vsids in VSIDS.items() if vsid in vsids), None)
+
+
+def vsid_of(packet: bytes) -> int | None:
+    """That of a tunnel's outer IP packet; None if it is none, nor if it is a fragment or has options."""
+    six = packet[0] >> 4 == 6
+    if not six and (packet[0] != 0x45 or int.from_bytes(packet[6:8]) & 0x3FFF):
+        return None
+    protocol, payload = (packet[6], packet[40:]) if six else (packet[9], packet[20:])
+    if protocol == 47 and payload[:4] == NVGRE:
+        return int.from_bytes(payload[4:7])
+    if protocol == 17 and payload[2:4] == VXLAN_PORT:
+        return int.from_bytes(payload[12:15])
+    return None
 
 
 def cut_off(frame: bytes) -> Iterator[bytes]:
