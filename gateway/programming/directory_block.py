@@ -9,7 +9,7 @@ import numpy
 from gateway.datapath.layout import Layout
 from gateway.policy.addresses import family
 from gateway.programming.block import BlockBuilder, Bytes
-from gateway.programming.domain_block import mac_bytes, packed, words_of
+from gateway.programming.domain_block import cells_for, mac_bytes, words_of
 from gateway.programming.hash_table import add_table
 
 PORT_PROVIDER = 1
@@ -88,9 +88,7 @@ def compile_directory(directory: Directory, layout: Layout) -> Bytes:
 
 def _cells(layout: Layout, version: int, entries: Iterable[tuple[str, int]]) -> Any:
     found = list(entries)
-    cells = numpy.zeros(len(found), layout.struct("cell" if version == 4 else "cell6"))
-    raw = numpy.frombuffer(b"".join(packed(address) for address, _ in found), numpy.uint32)
-    cells["key"] = raw if version == 4 else raw.reshape(-1, 4)
+    cells = cells_for(layout, version, [address for address, _ in found])
     cells["target"] = [target for _, target in found]
     return cells
 

@@ -71,6 +71,14 @@ def mac_bytes(mac: str) -> bytes:
     return bytes.fromhex(mac.replace("-", ""))
 
 
+def cells_for(layout: Layout, version: int, addresses: list[str]) -> numpy.typing.NDArray[Any]:
+    """Cells with these addresses of one family as keys."""
+    cells = numpy.zeros(len(addresses), layout.struct("cell" if version == 4 else "cell6"))
+    raw = numpy.frombuffer(b"".join(map(packed, addresses)), numpy.uint32)
+    cells["key"] = raw if version == 4 else raw.reshape(-1, 4)
+    return cells
+
+
 def compile_domain(domain: RoutingDomain, around: Surroundings) -> Bytes:
     """Lay out a domain. Raises CapacityError."""
     return _DomainBlock(domain, around).build()
@@ -121,13 +129,6 @@ class _DomainBlock:
         self._builder.fill(int(header["subnets"][0]), subnets)
         return self._builder.finish(numpy.concatenate((header.view(numpy.uint8), more.view(numpy.uint8))))
 
-    def _cells(self, version: int, addresses: list[str]) -> numpy.typing.NDArray[Any]:
-        """Cells with these keys."""
-        cells = numpy.zeros(len(addresses), self._layout.struct("cell" if version == 4 else "cell6"))
-        raw = numpy.frombuffer(b"".join(map(packed, addresses)), numpy.uint32)
-        cells["key"] = raw if version == 4 else raw.reshape(-1, 4)
-        return cells
-
     def _exact_entries(self) -> dict[int, numpy.typing.NDArray[Any]]:
         """Records and router addresses. A router address wins; a record on it only lends it its MAC."""
         routers = self._router_addresses()
@@ -141,7 +142,7 @@ class _DomainBlock:
         found = {}
         for version, records in by_version.items():
             own = [address for address in routers if family(address) == version]
-            cells = self._cells(version, [record.customer_address for record in records] + own)
+            cells = cells_for(self._layout, version, [record.customer_address for record in records] + own)
             index = self._subnet_index
             cells["target"][: len(records)] = [self._target(record) for record in records]
             cells["index"][: len(records)] = [index[record.vsid] for record in records]
@@ -259,7 +260,7 @@ class _DomainBlock:
                 elif target.vsid is not None:
                     self._list_lines[target.vsid] = line
         for version, lines in listed.items():
-            cells = self._cells(version, list(lines))
+            cells = cells_for(self._layout, version, list(lines))
             cells["target"] = list(lines.values())
             more[f"listed{version}"] = add_table(self._builder, cells).values()
 

@@ -19,7 +19,7 @@ from gateway.programming.admission import Siblings, admitted, moved_from, siblin
 from gateway.programming.block import Bytes, CapacityError
 from gateway.programming.classifier import compile_access_list
 from gateway.programming.directory_block import compile_directory
-from gateway.programming.domain_block import Surroundings, compile_domain, generation_of
+from gateway.programming.domain_block import Surroundings, compile_domain, generation_of, mac_bytes
 from gateway.programming.endpoints import Endpoints
 from gateway.programming.holdings import NOTHING, Holdings, between, conflict, directory_of, holdings_of
 from gateway.programming.memory import Memory, Placed
@@ -322,7 +322,7 @@ class Programmer:
         return number
 
     def _router_mac(self) -> bytes:
-        return bytes.fromhex(self._configuration.router_mac.replace("-", ""))
+        return mac_bytes(self._configuration.router_mac)
 
 
 def _generation(domain: RoutingDomain, old: _Programmed | None) -> int:

@@ -1,4 +1,4 @@
-/* The one hash table and the one trie, as seen by a packet. gateway/programming/blocks.py builds them. */
+/* The one hash table and the one trie, as seen by a packet. gateway/programming/{hash_table,trie}.py build them. */
 #pragma once
 
 #include <bpf/bpf_endian.h>
