@@ -10,7 +10,8 @@ from annotated_types import Ge
 from pydantic import AfterValidator, BaseModel, ConfigDict, StrictInt, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from gateway.policy.model import InterfaceAddress, MacAddress, Name, Vlan
+from gateway.policy.addresses import AddressRange, address_range, family, ordinal
+from gateway.policy.fields import Address, InterfaceAddress, MacAddress, Name, Vlan
 
 
 class ConfigurationError(Exception):
@@ -73,13 +74,41 @@ class Datapath(_Section):
 
 
 class Port(_Section):
-    """One interface, or one VLAN of it, that the datapath works on. VLAN 0 is untagged."""
+    """One interface, or one VLAN of it, that the datapath works on. VLAN 0 is untagged.
+
+    An external port with `addresses` leads to the Internet: public addresses of the policy lie in their networks, and
+    `gateways` are its default next hops there, at most one of each IP family.
+    """
 
     name: Name
     role: Literal["provider", "external"]
     interface: Name
     vlan: Vlan = 0
     addresses: tuple[InterfaceAddress, ...] = ()
+    gateways: tuple[Address, ...] = ()
+
+    def own_addresses(self) -> tuple[str, ...]:
+        """Return the port's own addresses without prefix lengths."""
+        return tuple(entry.partition("/")[0] for entry in self.addresses)
+
+    def network_around(self, address: str) -> AddressRange | None:
+        """Return the network of the port that an address lies in, the smallest if several, None if in none."""
+        value = ordinal(address)
+        networks = (address_range(entry) for entry in self.addresses)
+        around = [network for network in networks if network.first <= value <= network.last]
+        return max(around, key=lambda network: network.length, default=None)
+
+    @model_validator(mode="after")
+    def _gateways_are_neighbours(self) -> Self:
+        if self.gateways and (self.role != "external" or not self.addresses):
+            raise ValueError("gateways belong to an external port that has addresses: add addresses or remove them")
+        for gateway in self.gateways:
+            if gateway in self.own_addresses() or not self.network_around(gateway):
+                raise ValueError(f"gateways: {gateway} is not another address in a network of the port's addresses")
+        for number, times in Counter(map(family, self.gateways)).items():
+            if times > 1:
+                raise ValueError(f"gateways: {times} of them are IPv{number}: keep one of each IP family")
+        return self
 
 
 class GatewayConfiguration(_Section):
@@ -108,8 +137,8 @@ class GatewayConfiguration(_Section):
 
     def provider_addresses(self) -> tuple[str, ...]:
         """Return the gateway's provider addresses, IPv4 and IPv6, each once, without prefix lengths."""
-        of_ports = (entry for port in self.ports if port.role == "provider" for entry in port.addresses)
-        return tuple(dict.fromkeys(entry.partition("/")[0] for entry in of_ports))
+        of_ports = (entry for port in self.ports if port.role == "provider" for entry in port.own_addresses())
+        return tuple(dict.fromkeys(of_ports))
 
     def provider_links(self) -> frozenset[tuple[str, int]]:
         """Return the interfaces and VLANs of the provider ports."""

@@ -41,7 +41,7 @@ def _connection_vlans(session: Session) -> dict[str, set[int]]:
     except Failure:
         return vlans
     for domain in policy.routing_domains:
-        for connection in domain.network_connections:
+        for connection in domain.l3_connections():
             if connection.vlan:
                 vlans[connection.port].add(connection.vlan)
     return vlans

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from gateway.policy.addresses import family
 from gateway.policy.faults import Fault
-from gateway.policy.model import PROTOCOL_NUMBERS, AccessControlList, AccessRule, AppliesTo, RoutingDomain
+from gateway.policy.fields import PROTOCOL_NUMBERS
+from gateway.policy.model import AccessControlList, AccessRule, AppliesTo, RoutingDomain
 from gateway.policy.route_checks import customer_addresses
 
 _WITH_PORTS = (None, PROTOCOL_NUMBERS["tcp"], PROTOCOL_NUMBERS["udp"])

@@ -123,6 +123,20 @@ def lowest_usable(canonical: str) -> str:
     return from_ordinal(network.first + (1 if network.last - network.first > 1 else 0))
 
 
+def highest_usable(canonical: str, beside: str) -> str | None:
+    """Return the highest address of a prefix that a host may have and that is not `beside`, None if there is none.
+
+    IPv6 has no broadcast address, and neither has a network of two (RFC 3021).
+    """
+    network = address_range(canonical)
+    wide = network.last - network.first > 1
+    highest = network.last - (1 if wide and family(canonical) == 4 else 0)
+    lowest = network.first + (1 if wide else 0)
+    if highest == ordinal(beside):
+        highest -= 1
+    return from_ordinal(highest) if highest >= lowest else None
+
+
 # No packet to or from these may cross a router: RFC 6890, RFC 4291 2.5.5 (IPv4-compatible, IPv4-mapped).
 _NOT_ROUTABLE = tuple(
     (address_range(text), name)

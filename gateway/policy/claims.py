@@ -108,7 +108,7 @@ def _claims(domain: RoutingDomain, ports: Mapping[str, Port]) -> Iterator[tuple[
     for index, subnet in enumerate(domain.virtual_subnets):
         yield ("virtual subnet", str(subnet.vsid)), f"/virtual_subnets/{index}/vsid"
     for index, connection in enumerate(domain.network_connections):
-        if connection.port in ports:
+        if isinstance(connection, NetworkConnection) and connection.port in ports:
             field = "vlan" if connection.vlan else "port"
             yield _attachment(connection, ports[connection.port]), f"/network_connections/{index}/{field}"
     for index, record in enumerate(domain.lookup_records):

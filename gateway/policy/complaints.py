@@ -12,11 +12,7 @@ from pydantic_core import ErrorDetails
 from gateway.policy.faults import Fault, pointer_to
 
 UNKNOWN_FIELD = "unexpected_keyword_argument"
-_LATER = {
-    "load_balancers": "load balancers are not supported by this release",
-    "public_addresses": "public addresses are not supported by this release",
-}
-_LATER_CONNECTIONS = ("ipsec", "gre")
+_LATER_CONNECTIONS = ("gre",)
 _NO_TRANSLATION = ("none", "TranslationMethodNone")
 _NO_TRANSLATION_DETAIL = "encapsulation none (TranslationMethodNone) is not supported: write vxlan, nvgre or rewrite"
 _SENTENCES = {
@@ -61,7 +57,7 @@ def _fault(kind: type, error: ErrorDetails) -> Fault:
     pointer = pointer_to(path)
     if error["type"] == UNKNOWN_FIELD:
         name = str(path[-1])
-        return Fault(pointer, _LATER.get(name) or _unknown(name, _kind_at(kind, path[:-1])))
+        return Fault(pointer, _unknown(name, _kind_at(kind, path[:-1])))
     if path[-1:] == ("encapsulation",) and error["input"] in _NO_TRANSLATION:
         return Fault(pointer, _NO_TRANSLATION_DETAIL)
     sentence = _SENTENCES.get(error["type"], error["msg"])

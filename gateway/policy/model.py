@@ -4,33 +4,89 @@ Everything is frozen. Addresses, prefixes and MACs are canonical strings (see `a
 A value of one of these types is well formed by itself; what must agree between values is checked in `validation`.
 """
 
-import re
-from functools import lru_cache
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainValidator, Strict
+from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 from pydantic_core import to_json
 
 from gateway.policy import addresses
+from gateway.policy.balancing import (
+    BackendPool,
+    BalancingRule,
+    Frontend,
+    InboundNatRule,
+    LoadBalancer,
+    OutboundNat,
+    PoolMember,
+    Probe,
+    PublicAddress,
+)
+from gateway.policy.connections import (
+    CertificateAuthentication,
+    Connection,
+    ConnectionRoute,
+    EspProposal,
+    IkeProposal,
+    IpsecConnection,
+    NetworkConnection,
+    PskAuthentication,
+    TrafficSelectors,
+)
+from gateway.policy.fields import (
+    CONFIG,
+    PROTOCOL_NUMBERS,
+    Address,
+    Guid,
+    MacAddress,
+    Metric,
+    Name,
+    NextHop,
+    Ports,
+    Prefix,
+    PrefixLength,
+    Priority,
+    Protocol,
+    Vlan,
+    Vsid,
+)
+from gateway.policy.secret import Secret
 
-_CONFIG = ConfigDict(extra="forbid")
-_GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
-PROTOCOL_NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58}
-_PROTOCOL_NAMES = {number: name for name, number in PROTOCOL_NUMBERS.items()}
+__all__ = [
+    "AccessControlList",
+    "AccessRule",
+    "AppliesTo",
+    "BackendPool",
+    "BalancingRule",
+    "CertificateAuthentication",
+    "ConnectionRoute",
+    "CustomerRoute",
+    "EspProposal",
+    "Frontend",
+    "Host",
+    "IkeProposal",
+    "InboundNatRule",
+    "IpsecConnection",
+    "LoadBalancer",
+    "LookupRecord",
+    "NetworkConnection",
+    "OutboundNat",
+    "Policy",
+    "PoolMember",
+    "Probe",
+    "ProviderAddress",
+    "ProviderRoute",
+    "PskAuthentication",
+    "PublicAddress",
+    "RoutingDomain",
+    "Secret",
+    "TrafficSelectors",
+    "VirtualSubnet",
+    "service_addresses_of",
+]
 
-
-def _guid(text: str) -> str:
-    canonical = (text[1:-1] if text.startswith("{") and text.endswith("}") else text).lower()
-    if not _GUID(canonical):
-        raise ValueError(f"{text!r} is not a GUID such as 11111111-2222-3333-4444-000000000001")
-    return canonical
-
-
-def _mac(value: Any) -> Any:
-    """Take a MAC of twelve decimal digits, which YAML reads as a number; other types are left to be refused."""
-    return str(value) if type(value) is int and 10**11 <= value < 10**12 else value
+Verdict = Literal["allow", "deny"]
 
 
 def _storable(options: dict[str, Any]) -> dict[str, Any]:
@@ -41,64 +97,7 @@ def _storable(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _next_hop(text: str) -> str | None:
-    canonical = addresses.address(text)
-    return None if canonical in addresses.UNSPECIFIED else canonical  # HNV writes an on-link route so
-
-
-def _protocol(value: Any) -> str | int | None:
-    if value is None or (isinstance(value, str) and value in PROTOCOL_NUMBERS):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255:
-        return _PROTOCOL_NAMES.get(value, value)
-    raise ValueError(f"{value!r} is not a protocol: write {', '.join(PROTOCOL_NUMBERS)} or a number from 0 to 255")
-
-
-@lru_cache(maxsize=1 << 12)
-def port_ranges(text: str) -> tuple[tuple[int, int], ...]:
-    """Return the (first, last) ports of a list such as "80,443,8080-8089", in its order. Raises ValueError."""
-    return tuple(_port_range(part) for part in text.split(","))
-
-
-def _port_range(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"\s*([0-9]{1,5})\s*(?:-\s*([0-9]{1,5})\s*)?", text)
-    if not match:
-        raise ValueError(f"{text!r} is not a port or a range of ports such as 8080-8089")
-    first, last = int(match[1]), int(match[2] or match[1])
-    if not first <= last <= 65535:
-        raise ValueError(
-            f"{text.strip()!r} is not a range of ports: the first must not exceed the last, nor the last 65535"
-        )
-    return first, last
-
-
-def _ports(value: Any) -> Any:
-    """Take a single port that is written as a number; other types are left for the type check to refuse."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str):
-        return value
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in port_ranges(value))
-
-
-Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
-Guid = Annotated[str, AfterValidator(_guid)]
-Address = Annotated[str, AfterValidator(addresses.address)]
-NextHop = Annotated[str, AfterValidator(_next_hop)] | None
-Prefix = Annotated[str, AfterValidator(addresses.prefix)]
-InterfaceAddress = Annotated[str, AfterValidator(addresses.interface_address)]
-MacAddress = Annotated[str, BeforeValidator(_mac), AfterValidator(addresses.mac)]
-Vsid = Annotated[int, Strict()]
-Vlan = Annotated[int, Strict(), Ge(0), Le(4094)]
-PrefixLength = Annotated[int, Strict(), Ge(0), Le(128)]
-Metric = Annotated[int, Strict(), Ge(0), Le(2**32 - 1)]
-Priority = Annotated[int, Strict(), Ge(0), Le(65535)]
-Protocol = Annotated[str | int | None, PlainValidator(_protocol)]
-Ports = Annotated[str | None, BeforeValidator(_ports)]
-Verdict = Literal["allow", "deny"]
-
-
-@dataclass(frozen=True, slots=True, config=_CONFIG)
+@dataclass(frozen=True, slots=True, config=CONFIG)
 class ProviderAddress:
     """An address of a host on the provider network. VLAN 0 is untagged."""
 
@@ -107,7 +106,7 @@ class ProviderAddress:
     vlan: Vlan = 0
 
 
-@dataclass(frozen=True, slots=True, config=_CONFIG)
+@dataclass(frozen=True, slots=True, config=CONFIG)
 class ProviderRoute:
     """A route of a host's provider network; no next hop means on-link."""
 
@@ -116,7 +115,7 @@ class ProviderRoute:
     metric: Metric = 0
 
 
-@dataclass(frozen=True, slots=True, config=_CONFIG)
+@dataclass(frozen=True, slots=True, config=CONFIG)
 class Host:
     """A machine that virtual machines live on. Told to the hosts, never applied to the gateway's own routing."""
 
@@ -126,7 +125,7 @@ class Host:
     southbound: Literal["agent", "hardware_vtep", "ms_vtep", "none"] = "agent"
 
 
-@dataclass(frozen=True, slots=True, config=_CONFIG)
+@dataclass(frozen=True, slots=True, config=CONFIG)
 class VirtualSubnet:
     """A broadcast domain of a routing domain; `gateways` overrides the router address of the prefix it lies in."""
 
@@ -144,7 +143,7 @@ class VirtualSubnet:
         return next(inside, None)
 
 
-@dataclass(frozen=True, slots=True, config=_CONFIG)
+@dataclass(frozen=True, slots=True, config=CONFIG)
 class LookupRecord:
     """Where a customer address lives. `l2only` and `gateway_wildcard` have the address 0.0.0.0 or ::."""
 
@@ -157,7 +156,7 @@ class LookupRecord:
     name: Name | None = None
 
 
-@dataclass(frozen=True, slots=True, config=_CONFIG)
+@dataclass(frozen=True, slots=True, config=CONFIG)
 class CustomerRoute:
     """A route inside a routing domain: to a customer address that has a record, or on-link without a next hop."""
 
@@ -167,28 +166,7 @@ class CustomerRoute:
     vsid: Vsid | None = None
 
 
-@dataclass(frozen=True, slots=True, config=_CONFIG)
-class ConnectionRoute:
-    """A route through a network connection: to a router on its network, or on-link without a next hop."""
-
-    prefix: Prefix
-    next_hop: NextHop = None
-    metric: Metric = 0
-
-
-@dataclass(frozen=True, slots=True, config=_CONFIG)
-class NetworkConnection:
-    """A way out of a routing domain through an external port; VLAN 0 means the port's own."""
-
-    name: Name
-    port: Name
-    local_addresses: tuple[InterfaceAddress, ...]
-    type: Literal["l3"] = "l3"
-    vlan: Vlan = 0
-    routes: tuple[ConnectionRoute, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, config=_CONFIG)
+@dataclass(frozen=True, slots=True, config=CONFIG)
 class AppliesTo:
     """What an access control list guards: a virtual subnet or a customer address, exactly one of them."""
 
@@ -196,7 +174,7 @@ class AppliesTo:
     customer_address: Address | None = None
 
 
-@dataclass(frozen=True, slots=True, config=_CONFIG)
+@dataclass(frozen=True, slots=True, config=CONFIG)
 class AccessRule:
     """One rule; what is absent matches everything. Ports match TCP and UDP only. Inbound is towards the VM."""
 
@@ -214,7 +192,7 @@ class AccessRule:
         return PROTOCOL_NUMBERS[self.protocol] if isinstance(self.protocol, str) else self.protocol
 
 
-@dataclass(frozen=True, slots=True, config=_CONFIG)
+@dataclass(frozen=True, slots=True, config=CONFIG)
 class AccessControlList:
     """Rules, lowest priority number first, and what happens where none of them matches."""
 
@@ -225,9 +203,12 @@ class AccessControlList:
     rules: tuple[AccessRule, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, config=_CONFIG)
+@dataclass(frozen=True, slots=True, config=CONFIG)
 class RoutingDomain:
-    """An isolated set of virtual subnets that route to each other. `dhcp_options` are kept and have no effect."""
+    """An isolated set of virtual subnets that route to each other. `dhcp_options` are kept and have no effect.
+
+    `service_addresses`: the gateway's own in the domain, at most one of each IP family; see `service_addresses_of`.
+    """
 
     id: Guid
     name: Name
@@ -236,14 +217,43 @@ class RoutingDomain:
     virtual_subnets: tuple[VirtualSubnet, ...] = ()
     lookup_records: tuple[LookupRecord, ...] = ()
     customer_routes: tuple[CustomerRoute, ...] = ()
-    network_connections: tuple[NetworkConnection, ...] = ()
+    network_connections: tuple[Connection, ...] = ()
     access_control_lists: tuple[AccessControlList, ...] = ()
     dhcp_options: Annotated[dict[str, Any], AfterValidator(_storable)] | None = None
+    load_balancers: tuple[LoadBalancer, ...] = ()
+    public_addresses: tuple[PublicAddress, ...] = ()
+    service_addresses: tuple[Address, ...] = ()
+
+    def l3_connections(self) -> tuple[NetworkConnection, ...]:
+        """Return the connections through external ports."""
+        return tuple(one for one in self.network_connections if isinstance(one, NetworkConnection))
+
+    def ipsec_connections(self) -> tuple[IpsecConnection, ...]:
+        """Return the tunnels, also those that are not enabled."""
+        return tuple(one for one in self.network_connections if isinstance(one, IpsecConnection))
 
 
-@dataclass(frozen=True, slots=True, config=_CONFIG)
+@dataclass(frozen=True, slots=True, config=CONFIG)
 class Policy:
     """A whole policy: the hosts and the routing domains."""
 
     hosts: tuple[Host, ...] = ()
     routing_domains: tuple[RoutingDomain, ...] = ()
+
+
+def service_addresses_of(domain: RoutingDomain) -> tuple[str, ...]:
+    """Return the addresses, at most one of each IP family, that the gateway itself has in a domain.
+
+    Probes and the ends of tunnels use them. Where `service_addresses` has none of a family it is the last address that
+    a host may have, and the router has not, in the first prefix of the family with such an address.
+    """
+    found = {addresses.family(address): address for address in domain.service_addresses}
+    for prefix, router in _router_addresses(domain):
+        if addresses.family(prefix) not in found and (address := addresses.highest_usable(prefix, router)):
+            found[addresses.family(prefix)] = address
+    return tuple(found[family] for family in sorted(found))
+
+
+def _router_addresses(domain: RoutingDomain) -> Iterator[tuple[str, str]]:
+    for subnet in domain.virtual_subnets:
+        yield from subnet.router_addresses().items()

@@ -6,7 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from gateway.configuration import Port
 from gateway.policy.addresses import address_range, family, network_of, ordinal, why_not_routable
 from gateway.policy.faults import Fault
-from gateway.policy.model import ConnectionRoute, CustomerRoute, NetworkConnection, ProviderRoute, RoutingDomain
+from gateway.policy.model import (
+    ConnectionRoute,
+    CustomerRoute,
+    IpsecConnection,
+    NetworkConnection,
+    ProviderRoute,
+    RoutingDomain,
+)
 from gateway.policy.subnet_checks import WITHOUT_ADDRESS
 
 MOST_EQUAL_ROUTES = 64
@@ -79,6 +86,8 @@ def connection_faults(domain: RoutingDomain, ports: Mapping[str, Port]) -> Itera
                 f"{at}/name", f"the name {connection.name!r} is given to two connections of this routing domain"
             )
         names.add(connection.name)
+        if isinstance(connection, IpsecConnection):
+            continue
         yield from _port_faults(connection, at, ports)
         yield from _local_address_faults(connection, at, taken, local)
         for number, route in enumerate(connection.routes):
@@ -157,7 +166,8 @@ def _ways(domain: RoutingDomain) -> Iterator[tuple[str, int, object, str]]:
             yield route.prefix, route.metric, pointer, pointer
     for index, connection in enumerate(domain.network_connections):
         at = f"/network_connections/{index}"
-        for number, entry in enumerate(connection.local_addresses):
+        local = connection.local_addresses if isinstance(connection, NetworkConnection) else ()
+        for number, entry in enumerate(local):
             yield network_of(entry), 0, at, f"{at}/local_addresses/{number}"
         for number, way in enumerate(connection.routes):
             pointer = f"{at}/routes/{number}/prefix"

@@ -11,7 +11,8 @@ import numpy.typing
 
 from gateway.datapath.layout import Layout
 from gateway.policy.addresses import address_range, family
-from gateway.policy.model import AccessControlList, AccessRule, port_ranges
+from gateway.policy.fields import port_ranges
+from gateway.policy.model import AccessControlList, AccessRule
 from gateway.programming.block import BlockBuilder, Bytes, CapacityError
 from gateway.programming.trie import CHILD, Trie
 

@@ -100,7 +100,7 @@ class _DomainBlock:
         self._builder = BlockBuilder()
         self._builder.reserve(2)
         self._subnet_index = {subnet.vsid: index for index, subnet in enumerate(domain.virtual_subnets)}
-        self._links = [connection_port(connection, around.port_vlans) for connection in domain.network_connections]
+        self._links = [connection_port(connection, around.port_vlans) for connection in domain.l3_connections()]
         self._list_lines: dict[int, int] = {}
         if len(self._subnet_index) + len(self._links) > _SUBNETS_MAX:
             raise CapacityError(
@@ -166,7 +166,7 @@ class _DomainBlock:
         for index, subnet in enumerate(self._domain.virtual_subnets):
             for address in subnet.router_addresses().values():
                 found[address] = index
-        for index, connection in enumerate(self._domain.network_connections, len(self._subnet_index)):
+        for index, connection in enumerate(self._domain.l3_connections(), len(self._subnet_index)):
             for text in connection.local_addresses:
                 found[text.partition("/")[0]] = index
         return found
@@ -269,7 +269,7 @@ class _DomainBlock:
             row["vsid"] = subnet.vsid
             row["access_list"] = self._list_lines.get(subnet.vsid, 0)
             _fill_routers(row, subnet.router_addresses().values())
-        for row, connection in zip(subnets[len(self._subnet_index) :], self._domain.network_connections, strict=True):
+        for row, connection in zip(subnets[len(self._subnet_index) :], self._domain.l3_connections(), strict=True):
             _fill_routers(row, [text.partition("/")[0] for text in connection.local_addresses])
 
     def _add_index(self, keys: list[int], first: int) -> tuple[int, int, int]:

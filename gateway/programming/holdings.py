@@ -42,7 +42,7 @@ def holdings_of(domain: RoutingDomain, port_vlans: dict[str, int], sources: froz
     """Work out what a domain's policy holds."""
     return Holdings(
         vsids=frozenset(subnet.vsid for subnet in domain.virtual_subnets),
-        ports=frozenset(connection_port(connection, port_vlans) for connection in domain.network_connections),
+        ports=frozenset(connection_port(connection, port_vlans) for connection in domain.l3_connections()),
         rewrites=frozenset(
             (record.provider_address, record.customer_address, record.vsid)
             for record in routed_records(domain)

@@ -116,7 +116,7 @@ def _candidates(domain: RoutingDomain, port_vlans: dict[str, int]) -> Iterator[_
         records = {record.customer_address: record for record in routed_records(domain)}
         for route in domain.customer_routes:
             yield from _customer_route(route, domain.virtual_subnets, records, caught)
-    for connection in domain.network_connections:
+    for connection in domain.l3_connections():
         yield from _connection(connection, connection_port(connection, port_vlans))
 
 

@@ -7,7 +7,8 @@ from ipaddress import ip_address, ip_network
 from gateway.datapath.model.domains import AccessList, Domain
 from gateway.datapath.model.ip import TCP, UDP, Address
 from gateway.datapath.model.verdict import DropReason
-from gateway.policy.model import AccessRule, port_ranges
+from gateway.policy.fields import port_ranges
+from gateway.policy.model import AccessRule
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,7 @@ def _build_domain(
     connections = tuple(
         _connection(f"{entry}/network_connections/{i}", connection, ports[connection.port])
         for i, connection in enumerate(domain.network_connections)
+        if isinstance(connection, NetworkConnection)
     )
     return Domain(
         id=domain.id,
@@ -229,7 +230,7 @@ def _customer_target(
 
 def _connection_routes(domain: RoutingDomain, connections: Iterable[Connection]) -> list[Route]:
     routes = []
-    for connection, source in zip(connections, domain.network_connections, strict=True):
+    for connection, source in zip(connections, domain.l3_connections(), strict=True):
         for i, local in enumerate(connection.local):
             routes.append(Route(f"{connection.entry}/local_addresses/{i}", local.network, 0, Exit(connection, None)))
         for i, route in enumerate(source.routes):

@@ -22,7 +22,7 @@ from gateway.datapath.model.ip import (
 from gateway.datapath.model.mss import SYN
 from gateway.datapath.model.tunnels import Tunnel
 from gateway.datapath.model.world import World
-from gateway.policy.model import PROTOCOL_NUMBERS
+from gateway.policy.fields import PROTOCOL_NUMBERS
 
 UNKNOWN_MAC = mac_bytes("02-00-00-00-00-02")
 OVERLAY = "overlay"

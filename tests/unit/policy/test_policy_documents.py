@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from gateway.configuration import Port
 from gateway.policy.document import parse_domain_json, parse_json, parse_record_json, parse_yaml, to_json, to_yaml
 from gateway.policy.faults import PolicyFaults
-from gateway.policy.model import LookupRecord, Policy, RoutingDomain, VirtualSubnet, port_ranges
+from gateway.policy.fields import port_ranges
+from gateway.policy.model import LookupRecord, Policy, RoutingDomain, VirtualSubnet
 from gateway.policy.validation import faults
 
 Plain = dict[str, Any]

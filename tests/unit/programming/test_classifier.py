@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.policy.model import AccessControlList, AccessRule, AppliesTo, port_ranges
+from gateway.policy.fields import port_ranges
+from gateway.policy.model import AccessControlList, AccessRule, AppliesTo
 from gateway.programming.block import CapacityError
 from gateway.programming.classifier import RULES_MAX, compile_access_list
 from tests.unit.programming.arena import TCP, UDP, Packet, allows, layout
