@@ -95,7 +95,7 @@ def _next_hop(interface_index: int, attributes: Mapping[str, Any]) -> NextHop:
 def neighbour_of(data: bytes) -> tuple[NeighbourKey, Neighbour]:
     """Read an RTM_NEWNEIGH or RTM_DELNEIGH as it came, since a thousand of them may come at once (10 times as fast)."""
     family, interface_index, state = _NDMSG.unpack_from(data, _HEADER_BYTES)
-    attributes = dict(_attributes_of(data, _HEADER_BYTES + _NDMSG.size))
+    attributes = dict(attributes_of(data, _HEADER_BYTES + _NDMSG.size))
     extended_flags = int.from_bytes(attributes.get(NDA_FLAGS_EXT, b""), sys.byteorder)
     managed = bool(extended_flags & NTF_EXT_MANAGED)
     neighbour = Neighbour(
@@ -107,7 +107,8 @@ def neighbour_of(data: bytes) -> tuple[NeighbourKey, Neighbour]:
     return (interface_index, inet_ntop(family, attributes[NDA_DST])), neighbour
 
 
-def _attributes_of(data: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
+def attributes_of(data: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the kind and value of each attribute of a netlink message, from this offset on."""
     while offset < len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, offset)
         yield kind, data[offset + _ATTRIBUTE.size : offset + length]

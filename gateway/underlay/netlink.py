@@ -179,7 +179,7 @@ def _split(datagram: bytes) -> Iterator[Message]:
 
 
 def _encode_change(request: Any) -> bytes:
-    creating = request["header"]["type"] == rtnl.RTM_NEWNEIGH
+    creating = request["header"]["type"] in _DUMPS  # an RTM_NEW…
     request["header"]["flags"] = NLM_F_REQUEST | NLM_F_ACK | (NLM_F_CREATE | NLM_F_REPLACE if creating else 0)
     request.encode()
     return bytes(request.data)

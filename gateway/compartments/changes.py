@@ -1,0 +1,159 @@
+"""Route netlink requests that make and change a compartment's links, addresses, neighbours and routes."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from socket import AF_INET, AF_INET6
+from typing import Any
+
+from pyroute2.netlink import rtnl  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl import ndmsg, rt_scope, rt_type, rtmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_NODAD, ifaddrmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP, ifinfmsg  # type: ignore[import-untyped]
+
+from gateway.underlay.messages import OUR_PROTOCOL
+from gateway.underlay.netlink import RT_TABLE_MAIN, Requests
+
+NEXT_HOPS = {4: "169.254.0.1", 6: "fe80::1"}  # the datapath, by whose MAC alone it is reached
+_DOOMED = 0x74677740  # a group of interfaces that nobody else uses
+_FAMILIES = {4: AF_INET, 6: AF_INET6}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A request, and in words what it does."""
+
+    what: str
+    request: Any
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a veth pair to be made. MACs with colons."""
+
+    name: str
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class AssignedAddress:
+    """An address of an interface."""
+
+    interface: int
+    address: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class RouteToDatapath:
+    """A prefix by an interface to the datapath; `source` is the address that packets get by themselves."""
+
+    prefix: IPv4Network | IPv6Network
+    interface: int
+    source: str | None
+
+
+def make(requests: Requests, changes: Iterable[Change]) -> None:
+    """Make changes in their order. Raises OSError of the first that failed; those after it are tried all the same."""
+    wanted = list(changes)
+    for change, code in zip(wanted, requests.change([change.request for change in wanted]), strict=True):
+        if code:
+            raise OSError(code, os.strerror(code), change.what)
+
+
+def remove_links(requests: Requests, names: Iterable[str]) -> None:
+    """Remove interfaces, and with them their peers; some may be gone already. Raises OSError.
+
+    As a group, since Linux waits some 20 ms for each removal, of however many.
+    """
+    doomed = [_request(ifinfmsg, rtnl.RTM_SETLINK, [("IFLA_IFNAME", name), ("IFLA_GROUP", _DOOMED)]) for name in names]
+    if any(code == 0 for code in requests.change(doomed)):
+        removal = _request(ifinfmsg, rtnl.RTM_DELLINK, [("IFLA_GROUP", _DOOMED)])
+        make(requests, [Change("removing interfaces", removal)])
+
+
+def new_pair(near: End, far: End, far_namespace: int, mtu: int) -> Change:
+    """Make a veth pair, one end here, the other in the namespace of a file descriptor; both down."""
+    peer = {"attrs": [*_named(far, mtu), ("IFLA_NET_NS_FD", far_namespace)]}
+    data = {"attrs": [("VETH_INFO_PEER", peer)]}
+    veth = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", data)]}
+    request = _request(ifinfmsg, rtnl.RTM_NEWLINK, [*_named(near, mtu), ("IFLA_LINKINFO", veth)])
+    return Change(f"making {near.name} and {far.name}", request)
+
+
+def _named(end: End, mtu: int) -> list[tuple[str, Any]]:
+    return [("IFLA_IFNAME", end.name), ("IFLA_ADDRESS", end.mac), ("IFLA_MTU", mtu)]
+
+
+def link_up(index: int, name: str, **attributes: Any) -> Change:
+    """Take an interface up, after setting attributes of it such as `IFLA_MTU`."""
+    request = _request(ifinfmsg, rtnl.RTM_SETLINK, list(attributes.items()))
+    request["index"] = index
+    request["flags"] = request["change"] = IFF_UP
+    return Change(f"taking {name} up", request)
+
+
+def address(assigned: AssignedAddress) -> Change:
+    """Give an interface an address that is usable at once."""
+    return Change(f"adding the address {assigned.address}", _address(rtnl.RTM_NEWADDR, assigned))
+
+
+def no_address(assigned: AssignedAddress) -> Change:
+    """Take an address from an interface."""
+    return Change(f"removing the address {assigned.address}", _address(rtnl.RTM_DELADDR, assigned))
+
+
+def _address(kind: int, assigned: AssignedAddress) -> Any:
+    text = assigned.address
+    request = _request(ifaddrmsg, kind, [("IFA_LOCAL", text), ("IFA_ADDRESS", text), ("IFA_FLAGS", IFA_F_NODAD)])
+    request["family"] = AF_INET6 if ":" in text else AF_INET
+    request["index"] = assigned.interface
+    request["prefixlen"] = assigned.length
+    return request
+
+
+def neighbour(interface: int, version: int, mac: str) -> Change:
+    """Fix the datapath's MAC as that of the next hop."""
+    request = _request(ndmsg.ndmsg, rtnl.RTM_NEWNEIGH, [("NDA_DST", NEXT_HOPS[version]), ("NDA_LLADDR", mac)])
+    request["family"] = _FAMILIES[version]
+    request["ifindex"] = interface
+    request["state"] = ndmsg.NUD_PERMANENT
+    return Change(f"setting the neighbour {NEXT_HOPS[version]}", request)
+
+
+def route(wanted: RouteToDatapath) -> Change:
+    """Route a prefix to the datapath, in the main table, marked as ours."""
+    return Change(f"routing {wanted.prefix}", _route(rtnl.RTM_NEWROUTE, wanted))
+
+
+def no_route(held: RouteToDatapath) -> Change:
+    """Remove a route that `route` made."""
+    return Change(f"removing the route to {held.prefix}", _route(rtnl.RTM_DELROUTE, held))
+
+
+def _route(kind: int, wanted: RouteToDatapath) -> Any:
+    version = wanted.prefix.version
+    attributes = [
+        ("RTA_DST", str(wanted.prefix.network_address)),
+        ("RTA_GATEWAY", NEXT_HOPS[version]),
+        ("RTA_OIF", wanted.interface),
+    ]
+    if wanted.source:
+        attributes.append(("RTA_PREFSRC", wanted.source))
+    request = _request(rtmsg.rtmsg, kind, attributes)
+    request["family"] = _FAMILIES[version]
+    request["dst_len"] = wanted.prefix.prefixlen
+    request["table"] = RT_TABLE_MAIN
+    request["proto"] = OUR_PROTOCOL
+    request["scope"] = rt_scope["universe"]
+    request["type"] = rt_type["unicast"]
+    request["flags"] = rtmsg.RTNH_F_ONLINK
+    return request
+
+
+def _request(message_class: Any, kind: int, attributes: list[tuple[str, Any]]) -> Any:
+    message = message_class()
+    message["header"]["type"] = kind
+    message["attrs"] = attributes
+    return message

@@ -1,0 +1,118 @@
+"""The compartments of a gateway: made, adopted, changed and removed."""
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+
+from gateway.compartments import changes, entering, firewall, namespaces, settings
+from gateway.compartments.gateway_side import GatewaySide, gateway_side
+from gateway.compartments.names import Names, interfaces_of, is_ours, names_of
+from gateway.compartments.specification import INSIDE, OUTSIDE, Compartment, CompartmentSpecification, Leg
+from gateway.compartments.wiring import wire
+from gateway.underlay.netlink import Requests
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """A compartment as this daemon left it, and the inode of its namespace."""
+
+    compartment: Compartment
+    identity: int
+
+
+class Compartments:
+    """A gateway's compartments. Their outer ends are in the network namespace of the thread that calls.
+
+    For one thread at a time. Nothing ends with the daemon: a later one finds its own by their names.
+    """
+
+    def __init__(self, gateway: str, router_mac: str) -> None:
+        """`gateway`: its name, unlike that of any other on the machine. `router_mac`: the datapath's MAC."""
+        self._gateway = gateway
+        self._router_mac = router_mac.replace("-", ":").lower()
+        self._standing: dict[str, _Standing] = {}
+        self._faults: dict[str, str] = {}
+
+    @property
+    def faults(self) -> Mapping[str, str]:
+        """What kept a compartment from being as wanted at the last `reconcile`, and how to mend it, by RDID."""
+        return self._faults
+
+    def reconcile(self, wanted: Mapping[str, CompartmentSpecification]) -> dict[str, Compartment]:
+        """Make the compartments be those wanted, by RDID; return those that are.
+
+        What this daemon has seen to be right is looked into again only if its interfaces or its namespace changed. One
+        that fails is in `faults`, holds up no other, and is taken up again by the next call. Raises OSError where no
+        compartment can be made at all or one that is not wanted cannot be removed.
+        """
+        namespaces.prepare()
+        self._faults = {}
+        names = self._names_of(wanted)
+        self._remove_others({name.namespace for name in names.values()})
+        standing: dict[str, _Standing] = {}
+        with gateway_side(self._router_mac) as gateway:
+            for routing_domain, name in names.items():
+                specification = wanted[routing_domain]
+                try:
+                    standing[routing_domain] = self._stand(specification, name, gateway)
+                except OSError as error:
+                    self._faults[routing_domain] = _fault(routing_domain, name, error)
+        self._standing = standing
+        return {routing_domain: one.compartment for routing_domain, one in standing.items()}
+
+    def _names_of(self, wanted: Mapping[str, CompartmentSpecification]) -> dict[str, Names]:
+        """Name each, but for one whose names are another's already."""
+        holders: dict[Names, str] = {}
+        for routing_domain in sorted(wanted):
+            names = names_of(self._gateway, routing_domain)
+            holder = holders.setdefault(names, routing_domain)
+            if holder != routing_domain:
+                self._faults[routing_domain] = (
+                    f"routing domain {routing_domain}: its compartment would be {names.namespace}, which is that of "
+                    f"{holder}: give one of the two another RDID"
+                )
+        return {routing_domain: names for names, routing_domain in holders.items()}
+
+    def _remove_others(self, wanted: set[str]) -> None:
+        others = [name for name in namespaces.names() if is_ours(self._gateway, name) and name not in wanted]
+        with closing(Requests()) as requests:
+            changes.remove_links(requests, [interface for name in others for interface in interfaces_of(name)])
+        for name in others:  # by their names they are found, so they go last
+            namespaces.forget(name)
+
+    def _stand(self, specification: CompartmentSpecification, names: Names, gateway: GatewaySide) -> _Standing:
+        """Make, adopt or change one. Raises OSError."""
+        identity = namespaces.identity(names.namespace)
+        before = self._standing.get(specification.routing_domain)
+        if before and before.identity == identity and _unchanged(before.compartment, specification, gateway):
+            return before
+
+        def furnish() -> dict[str, Leg]:
+            settings.set_defaults()
+            firewall.ensure(specification.outside_addresses)
+            return wire(specification, names, gateway)
+
+        def furnish_and_keep() -> tuple[dict[str, Leg], int]:  # named last: until then it ends with whatever goes wrong
+            return furnish(), namespaces.keep(names.namespace)
+
+        path = namespaces.path(names.namespace)
+        if identity is None:
+            legs, identity = entering.run_in_new(furnish_and_keep)
+        else:
+            legs = entering.run_in(path, furnish)
+        return _Standing(Compartment(specification, path, legs[INSIDE], legs.get(OUTSIDE)), identity)
+
+
+def _unchanged(compartment: Compartment, specification: CompartmentSpecification, gateway: GatewaySide) -> bool:
+    legs = [leg for leg in (compartment.inside, compartment.outside) if leg]
+    return compartment.specification == specification and all(
+        gateway.interfaces.get(leg.interface) == leg.index for leg in legs
+    )
+
+
+def _fault(routing_domain: str, names: Names, error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return (
+        f"routing domain {routing_domain}: its compartment {names.namespace} is not as it should be: "
+        f"{where}{error.strerror or error}; the next change of policy tries again, or restart the gateway"
+    )
