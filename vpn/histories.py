@@ -1,0 +1,213 @@
+"""What is known of the connections of one endpoint: from the daemon's SAs, its events and its log."""
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.policy.model import IpsecConnection
+from vpn.associations import IkeSa
+from vpn.causes import Cause, Evidence
+from vpn.kernel import Backend
+from vpn.specification import Tunnel
+from vpn.status import ConnectionStatus, Counted, LastError, LogLine, State, describe
+
+_LOG_LINES = 500
+_QUIET_GROUPS = {b"JOB", b"MGR", b"DMN", b"NET"}
+_STRANGERS = 64  # IKE_SAs that peers began and that belong to no connection yet
+_LONGEST_PAUSE_S = 30.0
+
+
+@dataclass(slots=True)
+class Record:
+    """One connection. `failing`: it failed since it was connected last. Times `since` are seconds since 1970."""
+
+    connection: IpsecConnection
+    tunnel: Tunnel | None
+    evidence: Evidence
+    state: State = "connecting"
+    since: float = 0.0
+    held: bool = False
+    failing: bool = False
+    last_error: LastError | None = None
+    log: deque[LogLine] = field(default_factory=lambda: deque(maxlen=_LOG_LINES))
+    sa: IkeSa | None = None
+    counted: Counted = field(default_factory=Counted)
+    attempts: int = 0
+    next_attempt: float = 0.0  # by the monotonic clock
+
+    def settle(self) -> None:
+        """Work out the state from what is known."""
+        now = time.time()
+        installed = self.sa.installed() if self.sa else None
+        if installed:
+            self.failing, self.attempts = False, 0
+        state = self._state(installed is not None)
+        if state != self.state or not self.since:
+            age = self.sa.established_s if self.sa and installed and not self.since else None
+            self.state, self.since = state, now - (age or 0)
+
+    def _state(self, installed: bool) -> State:
+        if self.tunnel is None:
+            return "disabled"
+        if installed:
+            return "connected"
+        if self.held:
+            return "down"
+        return "failed" if self.failing else "connecting"
+
+    def fail(self, cause: Cause) -> None:
+        """Remember why it failed."""
+        self.last_error, self.failing = LastError(cause.code, cause.text, time.time()), True
+        self.settle()
+
+
+class Histories:
+    """Safe for any thread; nothing here waits for the daemon."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()  # also the lock of what follows
+        self._records: dict[str, Record] = {}
+        self._by_key: dict[str, Record] = {}
+        self._strangers: OrderedDict[bytes, Record] = OrderedDict()  # by the number of an IKE_SA without a name
+
+    def follow(self, connections: Iterable[IpsecConnection], tunnels: Mapping[str, Tunnel]) -> None:
+        """Keep records of these connections alone; one that is another tunnel now begins its attempts anew."""
+        with self._changed:
+            known, self._records = self._records, {}
+            for connection in connections:
+                tunnel = tunnels.get(connection.name)
+                record = known.get(connection.name) or Record(connection, tunnel, Evidence(connection))
+                if record.connection != connection:
+                    record.evidence, record.failing, record.attempts, record.next_attempt = (
+                        Evidence(connection),
+                        False,
+                        0,
+                        0.0,
+                    )
+                if record.sa and (tunnel is None or record.sa.name != tunnel.key):
+                    record.sa = None
+                record.connection, record.tunnel = connection, tunnel
+                record.settle()
+                self._records[connection.name] = record
+            self._by_key = {record.tunnel.key: record for record in self._records.values() if record.tunnel}
+            self._strangers.clear()
+
+    def hold(self, name: str, held: bool) -> None:
+        """Keep a connection down, or let it connect at once. Raises KeyError."""
+        with self._changed:
+            record = self._records[name]
+            record.held, record.attempts, record.next_attempt = held, 0, 0.0
+            record.settle()
+
+    def await_outcome(self, name: str, seconds: float) -> None:
+        """Wait until a connection is up, has failed from now on, or so many seconds have passed."""
+        begun = time.time()
+
+        def decided() -> bool:
+            record = self._records.get(name)
+            if record is None or record.state in ("connected", "disabled"):
+                return True
+            return record.last_error is not None and record.last_error.at >= begun
+
+        with self._changed:
+            self._changed.wait_for(decided, seconds)
+
+    def settled(self) -> bool:
+        """Tell whether nothing waits to be connected."""
+        with self._changed:
+            return all(record.state in ("connected", "down", "disabled") for record in self._records.values())
+
+    def due(self) -> list[Tunnel]:
+        """Return what is to be initiated now, and count it as an attempt; pauses between attempts grow."""
+        now = time.monotonic()
+        with self._changed:
+            found = [record for record in self._records.values() if _is_due(record, now)]
+            for record in found:
+                record.attempts += 1
+                record.next_attempt = now + min(2.0 ** min(record.attempts, 10), _LONGEST_PAUSE_S)
+            return [record.tunnel for record in found if record.tunnel]
+
+    def refused(self, why: Mapping[str, str]) -> None:
+        """Take in which tunnels the daemon would not load."""
+        with self._changed:
+            for key, text in why.items():
+                self._by_key[key].fail(Cause("not_loaded", f"strongSwan refused the connection: {text}"))
+            self._changed.notify_all()
+
+    def observed(self, associations: Iterable[IkeSa]) -> None:
+        """Take in all SAs that there are."""
+        with self._changed:
+            best: dict[str, IkeSa] = {}
+            for sa in sorted(associations, key=_how_good):
+                best[sa.name] = sa
+                if sa.name in self._by_key:
+                    self._by_key[sa.name].counted.see(sa.children)
+            for key, record in self._by_key.items():
+                record.sa = best.get(key)
+                record.settle()
+            self._changed.notify_all()
+
+    def rekeyed(self, event: str, message: Mapping[str, Any]) -> None:
+        """Count a rekeying: the events `ike-rekey` and `child-rekey`."""
+        with self._changed:
+            for record in (self._by_key[key] for key in message if key in self._by_key):
+                if event == "ike-rekey":
+                    record.counted.ike_rekeys += 1
+                else:
+                    record.counted.esp_rekeys += 1
+
+    def heard(self, message: Mapping[str, Any]) -> None:
+        """Take in a line of the daemon's log: to whom it belongs, and whether it tells why something failed."""
+        if message.get("group") in _QUIET_GROUPS:
+            return
+        line = message["msg"].decode(errors="replace")
+        with self._changed:
+            record = self._whose(message, line)
+            if record is None:
+                return
+            record.log.append(LogLine(time.time(), line))
+            cause = record.evidence.cause(line)
+            if cause:
+                record.fail(cause)
+                self._changed.notify_all()
+
+    def _whose(self, message: Mapping[str, Any], line: str) -> Record | None:
+        record = self._by_key.get(message.get("ikesa-name", b"").decode(errors="replace"))
+        number: bytes = message.get("ikesa-uniqueid", b"")
+        if record is None and line.endswith(" is initiating an IKE_SA"):
+            peer = line.split()[0]
+            record = next((entry for entry in self._by_key.values() if entry.connection.remote_address == peer), None)
+            if record:
+                self._strangers[number] = record
+                if len(self._strangers) > _STRANGERS:
+                    self._strangers.popitem(last=False)
+        return record or self._strangers.get(number)
+
+    def encapsulated(self) -> dict[str, bool]:
+        """Return whether ESP is in UDP, by tunnels' keys, where it has been negotiated."""
+        with self._changed:
+            children = {key: record.sa.installed() for key, record in self._by_key.items() if record.sa}
+            return {key: child.udp_encapsulated for key, child in children.items() if child}
+
+    def log(self, name: str) -> list[LogLine]:
+        """Return the latest lines of a connection. Raises KeyError."""
+        with self._changed:
+            return list(self._records[name].log)
+
+    def statuses(self, mtus: Mapping[str, int], backend: Backend) -> tuple[ConnectionStatus, ...]:
+        """Describe all connections."""
+        with self._changed:
+            return tuple(describe(record, mtus.get(name, 0), backend) for name, record in self._records.items())
+
+
+def _is_due(record: Record, now: float) -> bool:
+    if record.state not in ("connecting", "failed") or now < record.next_attempt:
+        return False
+    return record.sa is None or record.sa.established_s is not None  # else the daemon is at it
+
+
+def _how_good(sa: IkeSa) -> tuple[bool, bool, int]:
+    return sa.installed() is not None, sa.established_s is not None, sa.number

@@ -1,0 +1,86 @@
+"""All that a compartment's namespace needs besides the daemon: devices, routes, MSS, rates."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import ip_network
+
+from pyroute2 import IPRoute  # type: ignore[import-untyped]
+
+from gateway.compartments.entering import run_in
+from vpn import firewall, routing, shaping
+from vpn.specification import EndpointSpecification, Tunnel
+from vpn.suites import TUN_MTU, overhead
+
+TUN = "ipsec0"  # libipsec makes it, one for all tunnels
+_IPV6_LEAST_MTU = 1280  # RFC 8200 section 5: what is below is the outer packet's to fragment
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """A tunnel's place in the namespace; `mtu` is its largest inner packet in bytes."""
+
+    tunnel: Tunnel
+    device: str
+    mtu: int
+    rate_class: int
+
+
+def interface_number(key: str) -> int:
+    """Return the XFRM interface identifier of a tunnel: from its name, so that a later gateway finds it again."""
+    return int.from_bytes(sha256(key.encode()).digest()[:4]) | 1
+
+
+def plan(
+    specification: EndpointSpecification, tunnels: Mapping[str, Tunnel], encapsulated: Mapping[str, bool], tun: bool
+) -> dict[str, Laid]:
+    """Work out each tunnel's device and MTU, by connection name; `encapsulated` says it by key where it is known."""
+    laid = {}
+    for rate_class, (name, tunnel) in enumerate(sorted(tunnels.items()), start=1):
+        udp = tun or encapsulated.get(tunnel.key, False)
+        mtu = overhead(tunnel.connection.esp, tunnel.outer_version, udp).inner_mtu(specification.path_mtu)
+        device = TUN if tun else f"xfrm{interface_number(tunnel.key):x}"
+        laid[name] = Laid(tunnel, device, min(mtu, TUN_MTU) if tun else mtu, rate_class)
+    return laid
+
+
+def lay(specification: EndpointSpecification, laid: Collection[Laid], tun: bool) -> None:
+    """Bring the namespace to the plan. Raises OSError, NetlinkError."""
+    run_in(specification.namespace, lambda: _lay(specification, laid, tun))
+
+
+def _lay(specification: EndpointSpecification, laid: Collection[Laid], tun: bool) -> None:
+    if not tun:
+        _make_xfrm_interfaces(specification.outside, laid)
+    ways, marked = {}, []
+    rates: dict[str, dict[int, int]] = {specification.inside: {}}
+    for place in laid:
+        connection = place.tunnel.connection
+        rates.setdefault(place.device, {})
+        if connection.outbound_kbps:
+            rates[place.device][place.rate_class] = connection.outbound_kbps
+        if connection.inbound_kbps:
+            rates[specification.inside][place.rate_class] = connection.inbound_kbps
+        limited = place.rate_class if connection.outbound_kbps or connection.inbound_kbps else 0
+        for prefix in dict.fromkeys(route.prefix for route in connection.reached()):
+            mtu = max(place.mtu, _IPV6_LEAST_MTU) if ip_network(prefix).version == 6 else place.mtu
+            ways[prefix] = routing.Way(place.device, mtu)
+            marked.append(firewall.Marked(prefix, place.device, mtu, limited))
+    firewall.set_rules(marked)
+    shaping.set_rates(rates)
+    ours = {connection.local_address for connection in specification.connections if connection.local_address}
+    routing.set_ways(specification.inside, frozenset(ours), ways)
+
+
+def _make_xfrm_interfaces(outside: str, laid: Collection[Laid]) -> None:
+    wanted = {place.device: place for place in laid}
+    with IPRoute() as netlink:
+        held = {link.get("ifname"): link["index"] for link in netlink.get_links()}
+        for name, place in wanted.items():
+            if name not in held:
+                number = interface_number(place.tunnel.key)
+                netlink.link("add", ifname=name, kind="xfrm", xfrm_link=held[outside], xfrm_if_id=number)
+            netlink.link("set", ifname=name, mtu=max(place.mtu, _IPV6_LEAST_MTU), state="up")
+        for name in held.keys() - wanted.keys():
+            if name.startswith("xfrm"):
+                netlink.link("del", index=held[name])

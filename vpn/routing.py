@@ -1,0 +1,95 @@
+"""A compartment's ways: what comes from the inside goes into a tunnel or nowhere, what comes out of one goes inside.
+
+The datapath has decided already what belongs to which side, so the compartment asks only where a packet comes from:
+
+    1000  from our outside address         the main table, by the outside: IKE and ESP
+    1001  from the inside                  table 1000: routes into tunnels, else a black hole
+    1002  anything else                    table 1001: by the inside
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+from socket import AF_INET, AF_INET6
+from typing import Any
+
+from pyroute2 import IPRoute  # type: ignore[import-untyped]
+
+from gateway.compartments.changes import NEXT_HOPS
+
+_FROM_OUTSIDE_ADDRESS, _FROM_INSIDE, _ANYTHING_ELSE = 1000, 1001, 1002  # preferences of the rules
+_INTO_TUNNELS, _BY_INSIDE, _MAIN = 1000, 1001, 254  # tables
+_METRIC, _LAST_METRIC = 1, 2**32 - 1
+_RTAX_MTU = 2
+_FAMILIES = {4: AF_INET, 6: AF_INET6}
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a prefix goes: into this device, in packets of at most `mtu` bytes."""
+
+    device: str
+    mtu: int
+
+
+def set_ways(inside: str, outside_addresses: frozenset[str], ways: Mapping[str, Way]) -> None:
+    """Make rules and routes of the calling thread's namespace what they should be. Raises NetlinkError, OSError."""
+    with IPRoute() as netlink:
+        indexes = {link.get("ifname"): link["index"] for link in netlink.get_links()}
+        for version, family in _FAMILIES.items():
+            of_family = {prefix: way for prefix, way in ways.items() if ip_network(prefix).version == version}
+            _set_routes(netlink, version, indexes, inside, of_family)
+            addresses = {address for address in outside_addresses if (":" in address) == (version == 6)}
+            _set_rules(netlink, family, _wanted_rules(inside, addresses, 32 if version == 4 else 128))
+
+
+def _wanted_rules(inside: str, addresses: set[str], length: int) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Return the rules by what tells them apart in a dump."""
+    rules = [{"priority": _FROM_INSIDE, "iifname": inside, "table": _INTO_TUNNELS}]
+    rules.append({"priority": _ANYTHING_ELSE, "table": _BY_INSIDE})
+    for address in addresses:
+        rule = {"priority": _FROM_OUTSIDE_ADDRESS, "src": address, "src_len": length, "table": _MAIN}
+        rules.append(rule)
+    return {(rule["priority"], rule.get("src"), rule.get("iifname"), rule["table"]): rule for rule in rules}
+
+
+def _set_rules(netlink: IPRoute, family: int, wanted: Mapping[tuple[Any, ...], dict[str, Any]]) -> None:
+    held = {}
+    for rule in netlink.get_rules(family=family):
+        priority = rule.get("priority")
+        if priority in (_FROM_OUTSIDE_ADDRESS, _FROM_INSIDE, _ANYTHING_ELSE):
+            held[priority, rule.get("src"), rule.get("iifname"), rule.get("table")] = rule["src_len"]
+    for identity, arguments in wanted.items():
+        if identity not in held:
+            netlink.rule("add", family=family, **arguments)
+    for identity in held.keys() - wanted.keys():
+        priority, source, interface, table = identity
+        optional = {"src": source, "src_len": held[identity]} if source else {}
+        optional |= {"iifname": interface} if interface else {}
+        netlink.rule("del", family=family, priority=priority, table=table, **optional)
+
+
+def _set_routes(
+    netlink: IPRoute, version: int, indexes: Mapping[str, int], inside: str, ways: Mapping[str, Way]
+) -> None:
+    family = _FAMILIES[version]
+    default = {"family": family, "dst": "default"}
+    hole = {**default, "table": _INTO_TUNNELS, "priority": _LAST_METRIC, "type": "blackhole"}
+    netlink.route("replace", **hole)
+    by_inside = {"table": _BY_INSIDE, "gateway": NEXT_HOPS[version], "oif": indexes[inside], "flags": ["onlink"]}
+    netlink.route("replace", **default, **by_inside)
+    held = {prefix: route for prefix, route in _held(netlink, family) if prefix not in ways}
+    for prefix, way in ways.items():
+        metrics = {"mtu": way.mtu, "lock": 1 << _RTAX_MTU}  # IPv6 forwards by a route's MTU only where it is locked
+        place = {"table": _INTO_TUNNELS, "oif": indexes[way.device]}
+        netlink.route("replace", family=family, dst=prefix, priority=_METRIC, metrics=metrics, **place)
+    for prefix in held:
+        netlink.route("del", family=family, dst=prefix, table=_INTO_TUNNELS, priority=_METRIC)
+
+
+def _held(netlink: IPRoute, family: int) -> Iterator[tuple[str, Any]]:
+    """Dump the routes into tunnels."""
+    default = "0.0.0.0" if family == AF_INET else "::"
+    for route in netlink.get_routes(family=family, table=_INTO_TUNNELS):
+        if route.get("table") == _INTO_TUNNELS and route.get("oif") and route.get("priority") == _METRIC:
+            yield f"{route.get('dst', default)}/{route['dst_len']}", route

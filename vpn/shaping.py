@@ -1,0 +1,50 @@
+"""Rates of tunnels, by HTB: a token bucket for each connection on the device that its packets leave by.
+
+The firewall writes a packet's class into its priority, which HTB looks at first; what has none passes unlimited.
+"""
+
+from collections.abc import Mapping
+
+from pyroute2 import IPRoute  # type: ignore[import-untyped]
+
+_ROOT = 0x10000  # 1:0
+_RTNL_ROOT = 0xFFFFFFFF
+_BURST_SECONDS = 0.005
+_LEAST_BURST_BYTES = 1 << 16  # the largest packet that GSO makes
+_QUEUE_SECONDS = 0.05  # room for a TCP flow's bursts without much delay
+_LEAST_QUEUE, _PACKET_BYTES = 64, 1400
+
+
+def set_rates(rates: Mapping[str, Mapping[int, int]]) -> None:
+    """Limit, by device and class, to kbit/s; in the calling thread's namespace. Raises NetlinkError."""
+    with IPRoute() as netlink:
+        indexes = {link.get("ifname"): link["index"] for link in netlink.get_links()}
+        for device, by_class in rates.items():
+            _set_rates(netlink, indexes[device], by_class)
+
+
+def _set_rates(netlink: IPRoute, index: int, by_class: Mapping[int, int]) -> None:
+    limited = any(
+        entry["parent"] == _RTNL_ROOT and entry.get("kind") == "htb" for entry in netlink.get_qdiscs(index=index)
+    )
+    if not by_class:
+        if limited:
+            netlink.tc("del", index=index, root=True)
+        return
+    if not limited:
+        netlink.tc("add", "htb", index, _ROOT, default=0)
+    for number, kbps in by_class.items():
+        _set_class(netlink, index, number, kbps * 125)
+    held = {entry["handle"] - _ROOT for entry in netlink.get_classes(index=index)}
+    for number in held - by_class.keys():
+        netlink.tc("del-class", "htb", index, _ROOT + number)
+
+
+def _set_class(netlink: IPRoute, index: int, number: int, rate: int) -> None:
+    """`rate` in bytes per second."""
+    burst = max(_LEAST_BURST_BYTES, int(rate * _BURST_SECONDS))
+    handle = _ROOT + number
+    bucket = {"rate": rate, "ceil": rate, "burst": burst, "cburst": burst, "quantum": _LEAST_BURST_BYTES}
+    netlink.tc("replace-class", "htb", index, handle, parent=_ROOT, **bucket)
+    packets = max(_LEAST_QUEUE, int(rate * _QUEUE_SECONDS / _PACKET_BYTES))
+    netlink.tc("replace", "pfifo", index, number << 16, parent=handle, limit=packets)

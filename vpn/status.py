@@ -1,0 +1,157 @@
+"""What is told of an endpoint and its tunnels."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+from vpn.associations import ChildSa
+from vpn.kernel import Backend
+
+if TYPE_CHECKING:
+    from vpn.histories import Record
+
+State = Literal["connected", "connecting", "failed", "down", "disabled"]
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """What went wrong last: a code for programs, a text for people; and when, in seconds since 1970."""
+
+    code: str
+    text: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatus:
+    """One connection. Times are seconds since 1970, counters since this gateway first saw the tunnel.
+
+    "connected" means that a CHILD_SA is installed; "down" that an administrator took it down. `mtu` is the largest
+    inner packet, in bytes. `offloadable` says whether the tunnel could be taken over by hardware, else `why_not`.
+    """
+
+    name: str
+    state: State
+    text: str
+    since: float
+    last_error: LastError | None
+    local_address: str | None
+    remote_address: str
+    mtu: int
+    bytes_in: int
+    bytes_out: int
+    packets_in: int
+    packets_out: int
+    ike_rekeys: int
+    esp_rekeys: int
+    ike_suite: str | None
+    esp_suite: str | None
+    udp_encapsulated: bool
+    offloadable: bool
+    why_not: str | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointStatus:
+    """One routing domain's endpoint; `backend` says how ESP is done and why so, `fault` what keeps it from running."""
+
+    routing_domain: str
+    backend: str
+    pid: int | None
+    fault: str | None
+    connections: tuple[ConnectionStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of a connection's log, at seconds since 1970."""
+
+    at: float
+    text: str
+
+
+Traffic = tuple[int, int, int, int]  # bytes in and out, packets in and out
+
+
+@dataclass(slots=True)
+class Counted:
+    """Counters over all SAs of a tunnel: each begins at zero, and is gone some seconds after its rekeying."""
+
+    ike_rekeys: int = 0
+    esp_rekeys: int = 0
+    _gone: Traffic = (0, 0, 0, 0)
+    _present: dict[int, Traffic] = field(default_factory=dict)
+
+    def see(self, children: Iterable[ChildSa]) -> None:
+        """Take in the SAs that there are at this moment."""
+        now = {sa.number: (sa.bytes_in, sa.bytes_out, sa.packets_in, sa.packets_out) for sa in children}
+        for number in self._present.keys() - now.keys():
+            self._gone = _sum(self._gone, self._present[number])
+        self._present = now
+
+    def total(self) -> Traffic:
+        """Return what all SAs have carried."""
+        total = self._gone
+        for traffic in self._present.values():
+            total = _sum(total, traffic)
+        return total
+
+
+def _sum(one: Traffic, other: Traffic) -> Traffic:
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2], one[3] + other[3]
+
+
+def describe(record: "Record", mtu: int, backend: Backend) -> ConnectionStatus:
+    """Put a connection's record into words."""
+    child = record.sa.installed() if record.sa else None
+    bytes_in, bytes_out, packets_in, packets_out = record.counted.total()
+    why_not = _why_not_offloadable(child, backend)
+    return ConnectionStatus(
+        name=record.connection.name,
+        state=record.state,
+        text=_text(record),
+        since=record.since,
+        last_error=record.last_error,
+        local_address=record.connection.local_address,
+        remote_address=record.connection.remote_address,
+        mtu=mtu,
+        bytes_in=bytes_in,
+        bytes_out=bytes_out,
+        packets_in=packets_in,
+        packets_out=packets_out,
+        ike_rekeys=record.counted.ike_rekeys,
+        esp_rekeys=record.counted.esp_rekeys,
+        ike_suite=record.sa.suite if record.sa and child else None,
+        esp_suite=child.suite if child else None,
+        udp_encapsulated=child.udp_encapsulated if child else False,
+        offloadable=why_not is None,
+        why_not=why_not,
+        notes=record.tunnel.floored if record.tunnel else (),
+    )
+
+
+def _text(record: "Record") -> str:
+    since = datetime.fromtimestamp(record.since, UTC).strftime("since %Y-%m-%d %H:%M:%S UTC")
+    if record.state == "connected":
+        return f"connected {since}"
+    if record.state == "disabled":
+        return "disabled in policy"
+    if record.state == "down":
+        return f"taken down by an administrator {since}"
+    if record.state == "failed" and record.last_error:
+        return f"not connected {since}: {record.last_error.text}"
+    return f"connecting {since}"
+
+
+def _why_not_offloadable(child: ChildSa | None, backend: Backend) -> str | None:
+    if child is None:
+        return "not connected"
+    if not child.aes_gcm_128:
+        return f"{child.suite} was negotiated: only AES-GCM with 128 bits can be offloaded"
+    if backend.in_user_space:
+        return backend.why
+    if child.udp_encapsulated:
+        return "a NAT is in the path: ESP in UDP cannot be offloaded"
+    return None
