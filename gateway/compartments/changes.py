@@ -1,5 +1,6 @@
 """Route netlink requests that make and change a compartment's links, addresses, neighbours and routes."""
 
+import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -68,9 +69,11 @@ def remove_links(requests: Requests, names: Iterable[str]) -> None:
     As a group, since Linux waits some 20 ms for each removal, of however many.
     """
     doomed = [_request(ifinfmsg, rtnl.RTM_SETLINK, [("IFLA_IFNAME", name), ("IFLA_GROUP", _DOOMED)]) for name in names]
-    if any(code == 0 for code in requests.change(doomed)):
-        removal = _request(ifinfmsg, rtnl.RTM_DELLINK, [("IFLA_GROUP", _DOOMED)])
-        make(requests, [Change("removing interfaces", removal)])
+    codes = set(requests.change(doomed)) - {errno.ENODEV}
+    if codes == {0}:
+        make(requests, [Change("removing interfaces", _request(ifinfmsg, rtnl.RTM_DELLINK, [("IFLA_GROUP", _DOOMED)]))])
+    elif codes:
+        raise OSError(max(codes), os.strerror(max(codes)), "removing interfaces")
 
 
 def new_pair(near: End, far: End, far_namespace: int, mtu: int) -> Change:

@@ -1,5 +1,6 @@
 """The compartments of a gateway: made, adopted, changed and removed."""
 
+import errno
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,6 +11,12 @@ from gateway.compartments.names import Names, interfaces_of, is_ours, names_of
 from gateway.compartments.specification import INSIDE, OUTSIDE, Compartment, CompartmentSpecification, Leg
 from gateway.compartments.wiring import wire
 from gateway.underlay.netlink import Requests
+
+_MEND = "the next change of policy tries again, as does a start of the gateway"
+_MENDS = {
+    errno.EPERM: "the gateway needs CAP_NET_ADMIN and CAP_SYS_ADMIN",
+    errno.EROFS: "the gateway writes below /proc/sys/net: let its service do so (ProtectKernelTunables=no)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,5 +121,5 @@ def _fault(routing_domain: str, names: Names, error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
     return (
         f"routing domain {routing_domain}: its compartment {names.namespace} is not as it should be: "
-        f"{where}{error.strerror or error}; the next change of policy tries again, or restart the gateway"
+        f"{where}{error.strerror or error}; {_MENDS.get(error.errno or 0, _MEND)}"
     )

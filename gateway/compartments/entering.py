@@ -27,14 +27,10 @@ def run_in(namespace: str, function: Callable[[], Result]) -> Result:
     """Call a function in the network namespace with this path. Raises OSError if it cannot be entered."""
 
     def enter_and_call() -> Result:
-        _enter(descriptor)
+        enter(namespace)
         return function()
 
-    descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return _in_a_thread(enter_and_call)
-    finally:
-        os.close(descriptor)
+    return _in_a_thread(enter_and_call)
 
 
 def run_in_new(function: Callable[[], Result]) -> Result:
@@ -59,9 +55,18 @@ def command_in(namespace: str, *command: str) -> list[str]:
     return ["nsenter", f"--net={namespace}", "--", *command]
 
 
+def enter(namespace: str) -> None:
+    """Move the calling thread, which must be one of your own, into the namespace with this path. Raises OSError."""
+    descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _enter(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def visiting(descriptor: int) -> Iterator[None]:
-    """Be in the namespace of a descriptor for a while, with a thread that `run_in` or `run_in_new` gave."""
+    """Have the calling thread, which must be one of your own, in a descriptor's namespace for a while. Raises OSError."""
     here = os.open(_OF_THIS_THREAD, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _enter(descriptor)
