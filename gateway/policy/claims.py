@@ -1,4 +1,4 @@
-"""What belongs to one routing domain alone: its name, its VSIDs, its attachments and its rewritten provider addresses.
+"""What belongs to one routing domain alone: its name, VSIDs, attachments, outside addresses and rewritten addresses.
 
 The caller keeps one `Claims` of all domains, so that a change of one domain is checked against the others without
 going through them.
@@ -9,27 +9,38 @@ from dataclasses import dataclass
 from typing import Self
 
 from gateway.configuration import Port
+from gateway.policy.connections import IpsecConnection
 from gateway.policy.faults import Fault
-from gateway.policy.model import NetworkConnection, RoutingDomain
+from gateway.policy.frontend_checks import frontends
+from gateway.policy.model import Host, NetworkConnection, RoutingDomain
+from gateway.policy.public import default_local_address, port_of
 
 Claim = tuple[str, ...]
+_REWRITTEN, _PUBLIC = "rewritten provider address", "public address"
+_CLASHES = {
+    _REWRITTEN: "is the provider address of a rewrite record and of an encapsulated one",
+    _PUBLIC: "is a frontend's or a machine's public address and the local address of a network connection",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
+    """`alone` is one domain's; what is `shared` by domains is no domain's alone."""
+
     name: str
     alone: frozenset[Claim]
-    encapsulated: frozenset[str]
+    shared: frozenset[Claim]
 
 
 class Claims:
-    """The claims of any number of domains, by domain id."""
+    """The claims of any number of domains, by domain id, and the provider addresses of hosts."""
 
     def __init__(self, ports: Mapping[str, Port], domains: Iterable[RoutingDomain] = ()) -> None:
         self._ports = ports
         self._held: dict[str, _Held] = {}
         self._holder: dict[Claim, str] = {}
-        self._encapsulated: dict[str, set[str]] = {}
+        self._sharers: dict[Claim, set[str]] = {}
+        self._host_addresses: frozenset[str] = frozenset()
         for domain in domains:
             self.put(domain)
 
@@ -37,7 +48,15 @@ class Claims:
         """Take up the claims of a domain in place of those it had."""
         self.remove(domain.id)
         alone = frozenset(claim for claim, _ in _claims(domain, self._ports))
-        self._hold(domain.id, _Held(domain.name, alone, _encapsulated(domain)))
+        self._hold(domain.id, _Held(domain.name, alone, _shared(domain, self._ports)))
+
+    def put_hosts(self, hosts: Iterable[Host]) -> None:
+        """Take up the provider addresses of hosts in place of all there were."""
+        self._host_addresses = frozenset(entry.address for host in hosts for entry in host.provider_addresses)
+
+    def add_hosts(self, hosts: Iterable[Host]) -> None:
+        """Take up the provider addresses of more hosts."""
+        self._host_addresses |= {entry.address for host in hosts for entry in host.provider_addresses}
 
     def remove(self, domain_id: str) -> None:
         """Forgets a domain; nothing happens if it is not known."""
@@ -45,15 +64,16 @@ class Claims:
         for claim in held.alone:
             if self._holder.get(claim) == domain_id:
                 del self._holder[claim]
-        for address in held.encapsulated:
-            self._encapsulated[address].discard(domain_id)
-            if not self._encapsulated[address]:
-                del self._encapsulated[address]
+        for claim in held.shared:
+            self._sharers[claim].discard(domain_id)
+            if not self._sharers[claim]:
+                del self._sharers[claim]
 
     def without(self, domain_ids: Iterable[str]) -> Self:
         """Return the claims of all other domains, as a copy."""
         left_out = set(domain_ids)
         rest = type(self)(self._ports)
+        rest._host_addresses = self._host_addresses
         for domain_id, held in self._held.items():
             if domain_id not in left_out:
                 rest._hold(domain_id, held)
@@ -62,44 +82,46 @@ class Claims:
     def _hold(self, domain_id: str, held: _Held) -> None:
         self._held[domain_id] = held
         self._holder.update(dict.fromkeys(held.alone, domain_id))
-        for address in held.encapsulated:
-            self._encapsulated.setdefault(address, set()).add(domain_id)
+        for claim in held.shared:
+            self._sharers.setdefault(claim, set()).add(domain_id)
+
+    def is_provider_address(self, address: str) -> bool:
+        """Tell whether it is a provider address of the gateway, of a host, or of a record of any domain taken up."""
+        of_gateway = (port.own_addresses() for port in self._ports.values() if port.role == "provider")
+        claim = (_REWRITTEN, address)
+        return (
+            address in self._host_addresses
+            or claim in self._sharers
+            or claim in self._holder
+            or any(address in own for own in of_gateway)
+        )
+
+    def is_own_address(self, address: str) -> bool:
+        """Tell whether it is an external port's own address, or a public address of any domain taken up."""
+        of_gateway = (port.own_addresses() for port in self._ports.values() if port.role == "external")
+        return (_PUBLIC, address) in self._holder or any(address in own for own in of_gateway)
 
     def faults(self, domain: RoutingDomain) -> Iterator[Fault]:
         """Tell what the domain claims twice, or what another domain holds; what it held itself until now is its own."""
         own: set[Claim] = set()
+        own_shared = _shared(domain, self._ports)
         for claim, pointer in _claims(domain, self._ports):
             holder = self._holder.get(claim, domain.id)
             if holder != domain.id:
                 yield Fault(pointer, f"{' '.join(claim)} belongs to routing domain {self._held[holder].name} too")
             elif claim in own:
                 yield Fault(pointer, f"{' '.join(claim)} is given twice in this routing domain")
+            if claim in own_shared or self._sharers.get(claim, set()) - {domain.id}:
+                yield _clash(claim, pointer)
             own.add(claim)
-        yield from self._encapsulation_faults(domain, own)
-
-    def _encapsulation_faults(self, domain: RoutingDomain, own: set[Claim]) -> Iterator[Fault]:
-        """Find provider addresses that rewritten packets, told by them alone, share with tunnels."""
-        encapsulated = _encapsulated(domain)
-        for index, record in enumerate(domain.lookup_records):
-            address = record.provider_address
-            if record.encapsulation == "rewrite":
-                holders = self._encapsulated.get(address, set()) - {domain.id}
-                clash = address in encapsulated or bool(holders)
-            else:
-                clash = self._holder.get(_rewritten(address), domain.id) != domain.id
-            if clash:
-                yield Fault(
-                    f"/lookup_records/{index}/provider_address",
-                    f"{address} is the provider address of a rewrite record and of an encapsulated one",
-                )
+        lost = {claim for claim in own_shared if self._holder.get(claim, domain.id) != domain.id}
+        if lost:
+            yield from (_clash(claim, at) for claim, at in _shared_claims(domain, self._ports) if claim in lost)
 
 
-def _encapsulated(domain: RoutingDomain) -> frozenset[str]:
-    return frozenset(record.provider_address for record in domain.lookup_records if record.encapsulation != "rewrite")
-
-
-def _rewritten(address: str) -> Claim:
-    return ("rewritten provider address", address)
+def _clash(claim: Claim, pointer: str) -> Fault:
+    kind, address = claim
+    return Fault(pointer, f"{address} {_CLASHES[kind]}")
 
 
 def _claims(domain: RoutingDomain, ports: Mapping[str, Port]) -> Iterator[tuple[Claim, str]]:
@@ -108,13 +130,54 @@ def _claims(domain: RoutingDomain, ports: Mapping[str, Port]) -> Iterator[tuple[
     for index, subnet in enumerate(domain.virtual_subnets):
         yield ("virtual subnet", str(subnet.vsid)), f"/virtual_subnets/{index}/vsid"
     for index, connection in enumerate(domain.network_connections):
-        if isinstance(connection, NetworkConnection) and connection.port in ports:
+        at = f"/network_connections/{index}"
+        if isinstance(connection, IpsecConnection):
+            yield _peer(connection, ports), f"{at}/remote_address"
+        elif connection.port in ports:
             field = "vlan" if connection.vlan else "port"
-            yield _attachment(connection, ports[connection.port]), f"/network_connections/{index}/{field}"
+            yield _attachment(connection, ports[connection.port]), f"{at}/{field}"
     for index, record in enumerate(domain.lookup_records):
         if record.encapsulation == "rewrite":
-            yield _rewritten(record.provider_address), f"/lookup_records/{index}/provider_address"
+            yield (_REWRITTEN, record.provider_address), f"/lookup_records/{index}/provider_address"
+    for pointer, frontend in frontends(domain):
+        if frontend.public:
+            yield (_PUBLIC, frontend.address), f"{pointer}/address"
+    for index, entry in enumerate(domain.public_addresses):
+        yield (_PUBLIC, entry.address), f"/public_addresses/{index}/address"
 
 
 def _attachment(connection: NetworkConnection, port: Port) -> Claim:
     return ("interface", port.interface, "VLAN", str(connection.vlan or port.vlan))
+
+
+def _peer(connection: IpsecConnection, ports: Mapping[str, Port]) -> Claim:
+    """Packets of IKE and ESP are a domain's by their two addresses."""
+    local = connection.local_address or default_local_address(connection.remote_address, ports)
+    return ("remote address", connection.remote_address, "at local address", local or "unknown")
+
+
+def _shared(domain: RoutingDomain, ports: Mapping[str, Port]) -> frozenset[Claim]:
+    encapsulated = {record.provider_address for record in domain.lookup_records if record.encapsulation != "rewrite"}
+    claims = {(_REWRITTEN, address) for address in encapsulated}
+    return frozenset(claims.union(claim for claim, _ in _local_ends(domain, ports)))
+
+
+def _shared_claims(domain: RoutingDomain, ports: Mapping[str, Port]) -> Iterator[tuple[Claim, str]]:
+    """Tell what other domains may share but none may have alone, with the pointer to where."""
+    for index, record in enumerate(domain.lookup_records):
+        if record.encapsulation != "rewrite":
+            yield (_REWRITTEN, record.provider_address), f"/lookup_records/{index}/provider_address"
+    yield from _local_ends(domain, ports)
+
+
+def _local_ends(domain: RoutingDomain, ports: Mapping[str, Port]) -> Iterator[tuple[Claim, str]]:
+    """The ends of network connections in the networks that public addresses are in."""
+    for index, connection in enumerate(domain.network_connections):
+        at = f"/network_connections/{index}"
+        if isinstance(connection, NetworkConnection):
+            for number, entry in enumerate(connection.local_addresses):
+                address = entry.partition("/")[0]
+                if port_of(address, ports):
+                    yield (_PUBLIC, address), f"{at}/local_addresses/{number}"
+        elif connection.local_address is not None:
+            yield (_PUBLIC, connection.local_address), f"{at}/local_address"

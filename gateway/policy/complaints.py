@@ -1,18 +1,31 @@
 """What the model's validation says of a document, in the words of the document."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeAlias, cast, get_args, get_type_hints
 
 from pydantic_core import ErrorDetails
 
 from gateway.policy.faults import Fault, pointer_to
+from gateway.policy.model import (
+    CertificateAuthentication,
+    IpsecConnection,
+    NetworkConnection,
+    PskAuthentication,
+)
 
+Path: TypeAlias = tuple[str | int, ...]
 UNKNOWN_FIELD = "unexpected_keyword_argument"
 _LATER_CONNECTIONS = ("gre",)
+_TAGGED: dict[str, type] = {
+    "l3": NetworkConnection,
+    "ipsec": IpsecConnection,
+    "psk": PskAuthentication,
+    "certificate": CertificateAuthentication,
+}
 _NO_TRANSLATION = ("none", "TranslationMethodNone")
 _NO_TRANSLATION_DETAIL = "encapsulation none (TranslationMethodNone) is not supported: write vxlan, nvgre or rewrite"
 _SENTENCES = {
@@ -22,6 +35,9 @@ _SENTENCES = {
     "tuple_type": "must be a list, not {given}",
     "string_type": "must be text, not {given}",
     "int_type": "must be an integer, not {given}",
+    "bool_type": "must be true or false, not {given}",
+    "too_long": "has more than {max_length} characters",
+    "union_tag_not_found": "must be an object, not {given}",
     "literal_error": "{given} is not one of {expected}",
     "greater_than_equal": "{given} is below {ge}",
     "less_than_equal": "{given} is above {le}",
@@ -33,35 +49,44 @@ _SENTENCES = {
 }
 
 
-def faults(kind: type, document: Any, errors: Sequence[ErrorDetails]) -> list[Fault]:
-    """Give the faults that these errors of validating `document` as `kind` stand for."""
-    later = _connections_of_later(document, errors)
-    found = [_fault(kind, error) for error in errors if not any(error["loc"][: len(path)] == path for path in later)]
-    return found + [
-        Fault(pointer_to((*path, "type")), f"network connections of type {name} are not supported by this release")
-        for path, name in later.items()
-    ]
+def path_of(error: ErrorDetails) -> Path:
+    """Return the path of an error in the document: without the tags that stand for the type of an object."""
+    return tuple(token for at, token in enumerate(error["loc"]) if not _is_tag(error["loc"], at))
 
 
-def _connections_of_later(document: Any, errors: Sequence[ErrorDetails]) -> dict[tuple[str | int, ...], str]:
-    """Paths of the connections whose type is known by name only: their other fields are no faults of their own."""
-    return {
-        error["loc"][:-1]: error["input"]
-        for error in errors
-        if error["loc"][-3::2] == ("network_connections", "type") and error["input"] in _LATER_CONNECTIONS
-    }
+def _is_tag(location: Path, at: int) -> bool:
+    return location[at - 1 : at] == ("authentication",) or location[max(at - 2, 0) : at - 1] == ("network_connections",)
+
+
+def faults(kind: type, errors: Iterable[ErrorDetails]) -> list[Fault]:
+    """Give the faults that these errors of validating a document as `kind` stand for."""
+    return [_fault(kind, error) for error in errors]
 
 
 def _fault(kind: type, error: ErrorDetails) -> Fault:
-    path = error["loc"]
-    pointer = pointer_to(path)
+    path = path_of(error)
     if error["type"] == UNKNOWN_FIELD:
-        name = str(path[-1])
-        return Fault(pointer, _unknown(name, _kind_at(kind, path[:-1])))
+        return Fault(pointer_to(path), _unknown(str(path[-1]), _kind_at(kind, error["loc"][:-1])))
+    if error["type"] == "union_tag_invalid":
+        return _unknown_type(path, error)
     if path[-1:] == ("encapsulation",) and error["input"] in _NO_TRANSLATION:
-        return Fault(pointer, _NO_TRANSLATION_DETAIL)
+        return Fault(pointer_to(path), _NO_TRANSLATION_DETAIL)
     sentence = _SENTENCES.get(error["type"], error["msg"])
-    return Fault(pointer, sentence.format(given=_shown(error["input"]), **error.get("ctx", {})))
+    given = _kind_of(error["input"]) if "authentication" in path else _shown(error["input"])
+    return Fault(pointer_to(path), sentence.format(given=given, **error.get("ctx", {})))
+
+
+def _unknown_type(path: Path, error: ErrorDetails) -> Fault:
+    """Tell of an object whose type is none that is known: its other fields are no faults of their own."""
+    field = "method" if path[-1] == "authentication" else "type"
+    given, known = error["input"].get(field), error["ctx"]["expected_tags"]
+    if field not in error["input"]:
+        detail = f"is missing: it is one of {known}"
+    elif given in _LATER_CONNECTIONS:
+        detail = f"network connections of type {given} are not supported by this release"
+    else:
+        detail = f"{_kind_of(given) if field == 'method' else _shown(given)} is not one of {known}"
+    return Fault(pointer_to((*path, field)), detail)
 
 
 def _unknown(name: str, kind: type) -> str:
@@ -74,19 +99,38 @@ def _unknown(name: str, kind: type) -> str:
     )
 
 
-def _kind_at(kind: type, path: Sequence[str | int]) -> type:
-    """Return the type of the value at this path of a document of `kind`."""
-    for token in path:
-        if isinstance(token, str):
+def _kind_at(kind: type, location: Path) -> type:
+    """Return the type of the value at the location, tags included, of an error in a document of `kind`."""
+    for at, token in enumerate(location):
+        if _is_tag(location, at):
+            kind = _TAGGED[str(token)]
+        elif isinstance(token, str):
             kind = _element_kinds(kind)[token]
     return kind
 
 
 @cache
 def _element_kinds(kind: type) -> dict[str, type]:
-    return {name: get_args(hint)[0] for name, hint in get_type_hints(kind).items() if get_args(hint)}
+    found = ((name, next(_objects(hint), None)) for name, hint in get_type_hints(kind).items())
+    return {name: element for name, element in found if element}
+
+
+def _objects(hint: Any) -> Iterator[type]:
+    """Yield the types of objects that a field's type is made of."""
+    if is_dataclass(hint):
+        yield cast(type, hint)
+    for part in get_args(hint):
+        yield from _objects(part)
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return _kind_of(value)
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _kind_of(value: Any) -> str:
+    """Name what a value is, which tells nothing of a secret in it."""
+    kinds = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    return kinds.get(type(value), "a number")

@@ -36,11 +36,12 @@ def _peer_address(text: str) -> str:
 
 PeerAddress = Annotated[str, AfterValidator(_peer_address)]
 Switch = Annotated[bool, Strict()]
+Word = Annotated[str, Field(max_length=64)]
 Pem = Annotated[str, Field(max_length=1 << 16)]
-Encryption = Annotated[str, OneOf(("aes128", "aes192", "aes256", "aes128gcm16", "aes256gcm16"), _WEAK_ENCRYPTION)]
-Integrity = Annotated[str, OneOf(("sha256", "sha384", "sha512"), _WEAK_INTEGRITY)]
+Encryption = Annotated[Word, OneOf(("aes128", "aes192", "aes256", "aes128gcm16", "aes256gcm16"), _WEAK_ENCRYPTION)]
+Integrity = Annotated[Word, OneOf(("sha256", "sha384", "sha512"), _WEAK_INTEGRITY)]
 Group = Annotated[
-    str, OneOf(("modp2048", "modp3072", "modp4096", "ecp256", "ecp384", "ecp521", "curve25519"), _WEAK_GROUPS)
+    Word, OneOf(("modp2048", "modp3072", "modp4096", "ecp256", "ecp384", "ecp521", "curve25519"), _WEAK_GROUPS)
 ]
 Seconds = Annotated[int, Strict(), Within(1, 2**31 - 1)]
 Rate = Annotated[int, Strict(), Within(8, 10**9)]

@@ -2,20 +2,34 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from gateway.policy.model import (
     AccessControlList,
     AccessRule,
+    BackendPool,
+    BalancingRule,
     ConnectionRoute,
     CustomerRoute,
+    Frontend,
     Host,
+    InboundNatRule,
+    IpsecConnection,
+    LoadBalancer,
     LookupRecord,
     NetworkConnection,
+    OutboundNat,
     Policy,
+    PoolMember,
+    Probe,
     ProviderAddress,
     ProviderRoute,
+    PublicAddress,
     RoutingDomain,
+    Secret,
     VirtualSubnet,
 )
 
@@ -54,9 +68,19 @@ _KINDS: dict[type, _Kind] = {
     LookupRecord: _Kind("lookup record", lambda record: (record.vsid, record.customer_address)),
     CustomerRoute: _Kind("customer route", _route_key),
     NetworkConnection: _Kind("network connection", lambda connection: (connection.name,)),
+    IpsecConnection: _Kind("network connection", lambda connection: (connection.name,)),
     ConnectionRoute: _Kind("route", _route_key),
     AccessControlList: _Kind("access control list", lambda access_list: (access_list.name,)),
     AccessRule: _Kind("rule", lambda rule: (rule.direction, rule.priority)),
+    LoadBalancer: _Kind("load balancer", lambda balancer: (balancer.name,)),
+    Frontend: _Kind("frontend", lambda frontend: (frontend.name,)),
+    BackendPool: _Kind("pool", lambda pool: (pool.name,)),
+    PoolMember: _Kind("member", lambda member: (member.customer_address,)),
+    Probe: _Kind("probe", lambda probe: (probe.name,)),
+    BalancingRule: _Kind("rule", lambda rule: (rule.name,)),
+    InboundNatRule: _Kind("inbound NAT rule", lambda rule: (rule.name,)),
+    OutboundNat: _Kind("outbound NAT of virtual subnet", lambda entry: (entry.vsid, "from", entry.frontend)),
+    PublicAddress: _Kind("public address", lambda entry: (entry.address,)),
 }
 
 
@@ -73,6 +97,10 @@ def _field_changes(at: str, old: Any, new: Any) -> Iterator[Change]:
         elements = (*before, *after) if isinstance(before, tuple) and isinstance(after, tuple) else ()
         if elements and type(elements[0]) in _KINDS:
             yield from _element_changes(at, _KINDS[type(elements[0])], before, after)
+        elif is_dataclass(before) and type(before) is type(after):
+            yield from _field_changes(f"{at}{field.name}, ", before, after)
+        elif isinstance(before, Secret):
+            yield Change(f"{at}{field.name}", "changed", str(before), f"{after} given anew")
         else:
             yield Change(f"{at}{field.name}", "changed", _plain(before), _plain(after))
 
@@ -86,6 +114,9 @@ def _element_changes(at: str, kind: _Kind, old: Sequence[Any], new: Sequence[Any
             yield Change(path, "added", None, _plain(is_now))
         elif is_now is None:
             yield Change(path, "removed", _plain(was), None)
+        elif type(was) is not type(is_now):
+            yield Change(path, "removed", _plain(was), None)
+            yield Change(path, "added", None, _plain(is_now))
         elif was != is_now:
             yield from _field_changes(f"{path}, ", was, is_now)
 
@@ -113,5 +144,10 @@ def _plain(value: Any) -> Any:
         return [_plain(element) for element in value]
     if not is_dataclass(value):
         return value
-    given = ((field.name, getattr(value, field.name), field.default) for field in fields(value))
-    return {name: _plain(item) for name, item, default in given if item != default}
+    kind: type = type(value)
+    return _adapter(kind).dump_python(value, mode="json", exclude_defaults=True)
+
+
+@cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

@@ -1,7 +1,8 @@
 """Policy documents: JSON or YAML text to the model and back.
 
 Parsing raises PolicyFaults with all the faults of a document at once. A `check` that is passed in adds its own (see
-`validation.faults`), also for what could be read of a document of which some could not.
+`validation.faults`), also for what could be read of a document of which some could not. Secrets are written as `***`;
+the store passes in what seals them and what unseals them again.
 """
 
 from collections.abc import Callable, Iterable
@@ -34,9 +35,11 @@ def parse_yaml(data: bytes, check: Check[Policy] | None = None) -> Policy:
     return _parse(Policy, read_yaml(data), check)
 
 
-def parse_domain_json(data: bytes, check: Check[RoutingDomain] | None = None) -> RoutingDomain:
+def parse_domain_json(
+    data: bytes, check: Check[RoutingDomain] | None = None, unseal: Callable[[str], str] | None = None
+) -> RoutingDomain:
     """Parse a single routing domain. Raises PolicyFaults with pointers relative to it."""
-    return _parse(RoutingDomain, read_json(data), check)
+    return _parse(RoutingDomain, read_json(data), check, {"unseal": unseal} if unseal else None)
 
 
 def parse_record_json(data: bytes, check: Check[LookupRecord] | None = None) -> LookupRecord:
@@ -44,15 +47,15 @@ def parse_record_json(data: bytes, check: Check[LookupRecord] | None = None) -> 
     return _parse(LookupRecord, read_json(data), check)
 
 
-def _parse(kind: type[Kind], document: Any, check: Check[Kind] | None) -> Kind:
+def _parse(kind: type[Kind], document: Any, check: Check[Kind] | None, context: dict[str, Any] | None = None) -> Kind:
     found = list(repeated_keys(document))
     unread = 0
     try:
-        parsed: Kind = _ADAPTERS[kind].validate_python(document)
+        parsed: Kind = _ADAPTERS[kind].validate_python(document, context=context)
     except ValidationError as error:
         errors = error.errors(include_url=False)
         unread = max(0, len(errors) - _MOST_READ)
-        found += complaints.faults(kind, document, errors[:_MOST_READ])
+        found += complaints.faults(kind, errors[:_MOST_READ])
         found += _faults_of_the_rest(kind, document, errors, check) if check and not unread else ()
     else:
         found += check(parsed) if check else ()
@@ -67,8 +70,8 @@ def _faults_of_the_rest(
     """Tell what `check` finds in the document without the parts that these errors are in."""
     if not isinstance(document, dict):
         return []
-    unknown = {error["loc"] for error in errors if error["type"] == complaints.UNKNOWN_FIELD}
-    rest = salvage.without_errors(document, {error["loc"] for error in errors} - unknown, unknown)
+    unknown = {complaints.path_of(error) for error in errors if error["type"] == complaints.UNKNOWN_FIELD}
+    rest = salvage.without_errors(document, {complaints.path_of(error) for error in errors} - unknown, unknown)
     try:
         parsed = _ADAPTERS[kind].validate_python(rest.document)
     except ValidationError:
@@ -76,9 +79,10 @@ def _faults_of_the_rest(
     return rest.in_the_original(check(parsed))
 
 
-def to_json(value: Policy | RoutingDomain | LookupRecord) -> bytes:
+def to_json(value: Policy | RoutingDomain | LookupRecord, seal: Callable[[str], str] | None = None) -> bytes:
     """Return the JSON text of a policy, a domain or a record, without fields that have their default."""
-    return _ADAPTERS[type(value)].dump_json(value, exclude_defaults=True)
+    context = {"seal": seal} if seal else None
+    return _ADAPTERS[type(value)].dump_json(value, exclude_defaults=True, context=context)
 
 
 def to_yaml(policy: Policy) -> str:

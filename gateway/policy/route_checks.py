@@ -19,7 +19,7 @@ from gateway.policy.subnet_checks import WITHOUT_ADDRESS
 MOST_EQUAL_ROUTES = 64
 
 
-class _Prefixes:
+class PrefixSet:
     """A set of prefixes that tells whether another one lies inside one of them."""
 
     def __init__(self, prefixes: Iterable[str]) -> None:
@@ -31,6 +31,7 @@ class _Prefixes:
                 self._last.append(network.last)
 
     def hold(self, prefix: str) -> bool:
+        """Tell whether a prefix lies in one of the set."""
         network = address_range(prefix)
         at = bisect_right(self._first, network.first) - 1
         return at >= 0 and network.last <= self._last[at]
@@ -46,8 +47,8 @@ def customer_route_faults(domain: RoutingDomain) -> Iterator[Fault]:
     if not domain.customer_routes:
         return
     known = customer_addresses(domain)
-    of_subnet = {subnet.vsid: _Prefixes(subnet.prefixes) for subnet in domain.virtual_subnets}
-    of_domain = _Prefixes(prefix for subnet in domain.virtual_subnets for prefix in subnet.prefixes)
+    of_subnet = {subnet.vsid: PrefixSet(subnet.prefixes) for subnet in domain.virtual_subnets}
+    of_domain = PrefixSet(prefix for subnet in domain.virtual_subnets for prefix in subnet.prefixes)
     for index, route in enumerate(domain.customer_routes):
         at = f"/customer_routes/{index}"
         yield from route_faults(route, at)

@@ -7,6 +7,14 @@ from typing import Any
 from gateway.policy.faults import Fault, pointer_to
 
 Path = tuple[str | int, ...]
+_REFERRED_TO_BY_NONE = (
+    "access_control_lists",
+    "inbound_nat_rules",
+    "network_connections",
+    "outbound_nat",
+    "public_addresses",
+    "rules",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +51,9 @@ def without_errors(document: Any, unreadable: Iterable[Path], unknown: Iterable[
     incomplete = set()
     for path in unreadable:
         domain = path[:2] if len(path) > 1 and path[0] == "routing_domains" else ()
-        incomplete.add(domain)
         container, token = _smallest_part(path, domain)
+        if not isinstance(token, int) or container[-1] not in _REFERRED_TO_BY_NONE:
+            incomplete.add(domain)
         if isinstance(token, int):
             elements.setdefault(container, set()).add(token)
         else:

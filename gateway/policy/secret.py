@@ -20,7 +20,13 @@ class Secret(SecretStr):
 
 def _unsealed(secret: Secret, info: ValidationInfo) -> Secret:
     """With `unseal` in the context, as where the store is read, the text is sealed."""
-    return Secret(info.context["unseal"](secret.get_secret_value())) if info.context else secret
+    if info.context:
+        return Secret(info.context["unseal"](secret.get_secret_value()))
+    try:
+        secret.get_secret_value().encode()
+    except UnicodeEncodeError:
+        raise ValueError("contains characters that are not Unicode") from None
+    return secret
 
 
 def _written(secret: Secret, info: SerializationInfo) -> str:
@@ -31,7 +37,7 @@ def _written(secret: Secret, info: SerializationInfo) -> str:
 
 SecretText = Annotated[
     Secret,
-    Field(max_length=1 << 16),
     AfterValidator(_unsealed),
+    Field(max_length=1 << 16),
     PlainSerializer(_written, return_type=str),
 ]

@@ -1,7 +1,8 @@
 """The policy of one gateway on disk: numbered, durable transactions in one SQLite file.
 
 A commit writes the domains that it changes and no others, so the state of a revision is the latest document of each
-domain up to it. Calls are to be serialised by the caller. All errors are StoreErrors that say how to mend them.
+domain up to it. Secrets in it are encrypted with a key that lies in a file beside it. Calls are to be serialised by
+the caller. All errors are StoreErrors that say how to mend them.
 """
 
 import os
@@ -16,11 +17,13 @@ from pathlib import Path
 from gateway.policy.document import parse_domain_json, parse_json, to_json
 from gateway.policy.faults import PolicyFaults
 from gateway.policy.model import Host, Policy, RoutingDomain
+from gateway.policy.sealing import KEY_FILE, Seal, sync_directory
 from gateway.policy.snapshot import Acknowledged, Changes, Owned, Snapshot, Transaction
 from gateway.policy.store_errors import RevisionConflict, RevisionUnknown, StoreError, corrupted, translated
 
 KEPT_REVISIONS = 1000
-_FORMAT = 1
+_FORMAT = 2
+_WITHOUT_SECRETS = 1  # a format that is read, and left for the present one
 _SCHEMA = (
     """CREATE TABLE revisions (revision INTEGER PRIMARY KEY, time REAL NOT NULL, author TEXT NOT NULL,
        idempotency_key TEXT, request_digest BLOB NOT NULL) STRICT""",
@@ -56,13 +59,14 @@ _PRUNING = (
 
 
 class Store:
-    """The store in one file of mode 0600, which is made if it is not there."""
+    """The store in one file of mode 0600, and `secrets.key` beside it; they are made if they are not there."""
 
     def __init__(self, path: Path, kept_revisions: int = KEPT_REVISIONS) -> None:
         self.path = path
         self._kept = kept_revisions
         with translated(path):
             _create(path)
+            self._seal = Seal(path.with_name(KEY_FILE))
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._open()
@@ -75,15 +79,25 @@ class Store:
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")
             found = self._database.execute("PRAGMA user_version").fetchone()[0]
-        if found not in (0, _FORMAT):
+        if found not in (0, _WITHOUT_SECRETS, _FORMAT):
             raise StoreError(
-                f"{self.path}: has format {found}, and this release reads format {_FORMAT}: "
+                f"{self.path}: has format {found}, and this release reads formats {_WITHOUT_SECRETS} to {_FORMAT}: "
                 "run the release that wrote it, or move the file away and push the policy again"
             )
         with self._transaction():
             for statement in _SCHEMA if found == 0 else ():
                 self._database.execute(statement)
+            if found == _WITHOUT_SECRETS:
+                self._seal_digests()
             self._prune(self.revision())
+
+    def _seal_digests(self) -> None:
+        """Bring a store of the former format to the present one: a digest tells of the secrets in a request."""
+        rows = self._database.execute("SELECT revision, request_digest FROM revisions WHERE request_digest != x''")
+        for revision, digest in rows.fetchall():
+            sealed = self._seal.seal_bytes(digest)
+            self._database.execute("UPDATE revisions SET request_digest = ? WHERE revision = ?", (sealed, revision))
+        self._database.execute(f"PRAGMA user_version = {_FORMAT}")
 
     def close(self) -> None:
         """End the connection; the store is not to be used afterwards."""
@@ -110,12 +124,13 @@ class Store:
             if expected_revision is not None and expected_revision != current:
                 raise RevisionConflict(expected_revision, current)
             revision = current + 1
-            entry = (revision, time.time(), author, idempotency_key, request_digest)
+            sealed_digest = self._seal.seal_bytes(request_digest) if request_digest else b""
+            entry = (revision, time.time(), author, idempotency_key, sealed_digest)
             self._database.execute("INSERT INTO revisions VALUES (?, ?, ?, ?, ?)", entry)
             for number, (domain_id, owned) in enumerate(changes.domains.items()):
                 self._write_domain(domain_id, (revision << 20) + number, revision, owned)
             for owner, hosts in changes.hosts.items():
-                row = (owner, revision, _pack(Policy(hosts=hosts)))
+                row = (owner, revision, self._packed(Policy(hosts=hosts)))
                 self._database.execute("INSERT INTO hosts VALUES (?, ?, ?)", row)
             self._prune(revision)
         return revision
@@ -130,7 +145,9 @@ class Store:
         if before and before[3]:
             position = before[0]
         if owned:
-            self._insert_domain(domain_id, revision, position, owned.owner, owned.domain.name, _pack(owned.domain))
+            self._insert_domain(
+                domain_id, revision, position, owned.owner, owned.domain.name, self._packed(owned.domain)
+            )
         elif before and before[3]:
             self._insert_domain(domain_id, revision, position, before[1], before[2], None)
 
@@ -154,7 +171,7 @@ class Store:
 
     def _domain(self, domain_id: str, packed: bytes) -> RoutingDomain:
         with self._readable(f"routing domain {domain_id}"):
-            return parse_domain_json(zlib.decompress(packed))
+            return parse_domain_json(zlib.decompress(packed), unseal=self._seal.unseal)
 
     def _hosts(self, owner: str, packed: bytes) -> tuple[Host, ...]:
         with self._readable(f"the hosts of {owner}"):
@@ -194,7 +211,10 @@ class Store:
             row = self._database.execute(
                 "SELECT request_digest, revision FROM revisions WHERE author = ? AND idempotency_key = ?", (author, key)
             ).fetchone()
-        return Acknowledged(*row) if row else None
+        if row is None:
+            return None
+        sealed_digest, revision = row
+        return Acknowledged(self._seal.unseal_bytes(sealed_digest) if sealed_digest else b"", revision)
 
     def _kept_range(self) -> tuple[int, int]:
         """Return the oldest and the newest revision that can be loaded. The empty state goes with revision 1."""
@@ -208,6 +228,9 @@ class Store:
             for statement in _PRUNING:
                 self._database.execute(statement, bounds)
 
+    def _packed(self, value: Policy | RoutingDomain) -> bytes:
+        return zlib.compress(to_json(value, seal=self._seal.seal), 1)
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with translated(self.path):
@@ -220,18 +243,10 @@ class Store:
                     self._database.execute("ROLLBACK")
 
 
-def _pack(value: Policy | RoutingDomain) -> bytes:
-    return zlib.compress(to_json(value), 1)
-
-
 def _create(path: Path) -> None:
     """Make the file, readable by its owner alone, and its name durable."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
         return
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from gateway.configuration import Port
+from gateway.policy import held_secrets
 from gateway.policy.faults import Fault
 from gateway.policy.model import Host, LookupRecord, Policy, RoutingDomain
-from gateway.policy.route_checks import connection_faults
 from gateway.policy.snapshot import Changes, Owned, Snapshot, Transaction
+from gateway.policy.validation import port_faults
 from gateway.transactions.terms import ConflictError, NotFoundError
 
 
@@ -19,6 +20,11 @@ def domain_of(snapshot: Snapshot, domain_id: str, owner: str | None = None) -> R
     if owner not in (None, owned.owner):
         raise ConflictError(f"routing domain {owned.domain.name} belongs to {owned.owner}: change it there")
     return owned.domain
+
+
+def domains_of(snapshot: Snapshot) -> dict[str, RoutingDomain]:
+    """Return the routing domains, by id."""
+    return {at: owned.domain for at, owned in snapshot.domains.items()}
 
 
 def part_of(snapshot: Snapshot, owner: str) -> Policy:
@@ -33,6 +39,15 @@ def with_part(snapshot: Snapshot, owner: str, policy: Policy) -> Changes:
     wanted = {domain.id: Owned(owner, domain) for domain in policy.routing_domains}
     hosts = _without_empty({**snapshot.hosts, owner: policy.hosts})
     return snapshot.changes_to(Snapshot(snapshot.revision, others | wanted, hosts))
+
+
+def with_held_secrets(snapshot: Snapshot, policy: Policy) -> Policy:
+    """Return the policy with the secrets that its placeholders stand for."""
+    domains = tuple(
+        held_secrets.with_held_secrets(domain, owned.domain if (owned := snapshot.domains.get(domain.id)) else None)
+        for domain in policy.routing_domains
+    )
+    return replace(policy, routing_domains=domains)
 
 
 def foreign_faults(snapshot: Snapshot, owner: str, policy: Policy) -> Iterator[Fault]:
@@ -89,10 +104,10 @@ def last_changes(snapshot: Snapshot, history: Sequence[Transaction]) -> dict[str
 
 
 def unfit_domains(policy: Policy, ports: Mapping[str, Port]) -> dict[str, str]:
-    """Find the routing domains whose connections these ports cannot carry, and say why."""
+    """Find the routing domains whose connections and public addresses these ports cannot carry, and say why."""
     found = {}
     for domain in policy.routing_domains:
-        fault = next(iter(connection_faults(domain, ports)), None)
+        fault = next(iter(port_faults(domain, ports)), None)
         if fault is not None:
             found[domain.id] = f"{fault}: the ports were others when this was accepted; correct the one or the other"
     return found

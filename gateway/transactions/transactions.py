@@ -14,6 +14,7 @@ from gateway.configuration import Port
 from gateway.policy import validation
 from gateway.policy.claims import Claims
 from gateway.policy.faults import Fault, PolicyFaults
+from gateway.policy.held_secrets import with_held_secrets
 from gateway.policy.model import LookupRecord, Policy, RoutingDomain
 from gateway.policy.snapshot import Changes, Owned, Snapshot, Transaction
 from gateway.policy.store import KEPT_REVISIONS, Store
@@ -60,6 +61,7 @@ class Transactions:
         self._store = store
         self._held = Held(snapshot, snapshot.policy(), amendments.last_changes(snapshot, history))
         self._claims = Claims(self._ports, self._held.policy.routing_domains)
+        self._claims.put_hosts(self._held.policy.hosts)
         self._unfit = amendments.unfit_domains(self._held.policy, self._ports)
         self.program_again()
 
@@ -134,15 +136,20 @@ class Transactions:
         with self._writer:
             snapshot = self._held.snapshot
             beside = self._claims.without(at for at, owned in snapshot.domains.items() if owned.owner == owner)
+        beside.put_hosts(host for holder, hosts in snapshot.hosts.items() if holder != owner for host in hosts)
+        complete = amendments.with_held_secrets(snapshot, policy)
         return [
             *amendments.foreign_faults(snapshot, owner, policy),
-            *validation.faults(policy, self._ports, beside),
+            *validation.faults(complete, self._ports, beside, amendments.domains_of(snapshot)),
         ]
 
     def domain_faults(self, domain: RoutingDomain) -> list[Fault]:
         """Find all faults of what `put_domain` would do; pointers are relative to `domain`."""
         with self._writer:
-            return validation.domain_faults(domain, self._ports, self._claims)
+            owned = self._held.snapshot.domains.get(domain.id)
+            held = owned.domain if owned else None
+            complete = with_held_secrets(domain, held)
+            return validation.domain_faults(complete, self._ports, self._claims, held)
 
     def replace(self, terms: Terms, policy: Policy) -> Receipt:
         """Replace the routing domains and hosts of the owner, no others'. Raises PolicyFaults."""
@@ -150,7 +157,7 @@ class Transactions:
         def changes(held: Held) -> Changes:
             terms.require(held.snapshot.revision)
             _refuse(self.faults(terms.owner, policy))
-            return amendments.with_part(held.snapshot, terms.owner, policy)
+            return amendments.with_part(held.snapshot, terms.owner, amendments.with_held_secrets(held.snapshot, policy))
 
         return self._write(terms, changes, frozenset(domain.id for domain in policy.routing_domains))
 
@@ -159,10 +166,11 @@ class Transactions:
 
         def changes(held: Held) -> Changes:
             terms.require(held.changed_at.get(domain.id))
+            before = None
             if domain.id in held.snapshot.domains:
-                amendments.domain_of(held.snapshot, domain.id, terms.owner)
+                before = amendments.domain_of(held.snapshot, domain.id, terms.owner)
             _refuse(self.domain_faults(domain))
-            return _changed(held, terms, domain)
+            return _changed(held, terms, with_held_secrets(domain, before))
 
         return self._write(terms, changes, frozenset({domain.id}))
 
@@ -211,7 +219,8 @@ class Transactions:
         def changes(held: Held) -> Changes:
             terms.require(held.snapshot.revision)
             wanted = self._usable().load(revision)
-            _refuse(validation.faults(wanted.policy(), self._ports))  # the ports may be others than they were then
+            # The ports may be others than they were then; certificates may have expired, which is no reason to refuse.
+            _refuse(validation.faults(wanted.policy(), self._ports, held=amendments.domains_of(wanted)))
             return held.snapshot.changes_to(wanted)
 
         return self._write(terms, changes, frozenset())
@@ -255,6 +264,8 @@ class Transactions:
                 self._claims.put(owned.domain)
         snapshot = amendments.after(self._held.snapshot, changes, revision)
         self._held = Held(snapshot, snapshot.policy(), changed_at)
+        if changes.hosts:
+            self._claims.put_hosts(self._held.policy.hosts)
 
     def _program(self, changed: frozenset[str] | None) -> None:
         """Hand over what is accepted; a domain that does not fit the ports must not keep all others from it."""

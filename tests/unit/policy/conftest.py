@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -27,6 +28,13 @@ def ports() -> dict[str, Port]:
         "provider": Port(name="provider", role="provider", interface="eth1", addresses=("192.168.6.2/24",)),
         "corpnet": Port(name="corpnet", role="external", interface="eth2"),
         "corpnet20": Port(name="corpnet20", role="external", interface="eth2", vlan=20),
+        "internet": Port(
+            name="internet",
+            role="external",
+            interface="eth3",
+            addresses=("198.51.100.1/24", "2001:db8:100::1/64"),
+            gateways=("198.51.100.254", "2001:db8:100::fe"),
+        ),
     }
 
 
@@ -92,6 +100,84 @@ def document() -> dict[str, Any]:
             },
         ],
     }
+
+
+LOAD_BALANCER: dict[str, Any] = {
+    "name": "web",
+    "frontends": [
+        {"name": "public", "address": "198.51.100.80", "public": True},
+        {"name": "tier", "address": "10.1.1.200", "vsid": 6001},
+        {"name": "public6", "address": "2001:db8:100::80", "public": True},
+    ],
+    "backend_pools": [
+        {
+            "name": "web",
+            "minimum_healthy": 1,
+            "members": [
+                {"customer_address": "10.1.6.21", "weight": 10},
+                {"customer_address": "10.1.1.12", "state": "draining"},
+            ],
+        },
+        {"name": "web6", "members": [{"customer_address": "fd00:6::21"}]},
+    ],
+    "probes": [{"name": "http", "protocol": "http", "port": 8080, "path": "/health", "expect_status": 204}],
+    "rules": [
+        {"name": "www", "frontend": "public", "pool": "web", "probe": "http", "protocol": "tcp", "port": 80},
+        {"name": "api", "frontend": "tier", "pool": "web", "protocol": "tcp", "port": 80, "backend_port": 8080},
+        {"name": "www6", "frontend": "public6", "pool": "web6", "protocol": "tcp", "port": 80, "floating_ip": True},
+    ],
+    "inbound_nat_rules": [
+        {
+            "name": "ssh",
+            "frontend": "public",
+            "protocol": "tcp",
+            "port": 2222,
+            "customer_address": "10.1.6.21",
+            "backend_port": 22,
+        }
+    ],
+    "outbound_nat": [{"frontend": "public", "vsid": 6001}],
+}
+TUNNEL: dict[str, Any] = {
+    "name": "headquarters",
+    "type": "ipsec",
+    "local_address": "198.51.100.10",
+    "remote_address": "203.0.113.20",
+    "authentication": {"method": "psk", "secret": "correct-horse-battery-staple"},
+    "traffic_selectors": {"local": ["10.1.1.0/24"], "remote": ["10.2.0.0/16"]},
+    "routes": [{"prefix": "10.2.0.0/24"}],
+    "ike": {"encryption": "aes256", "integrity": "sha384", "dh_group": "ecp384", "lifetime_s": 28800},
+    "esp": {"encryption": "aes256", "integrity": "sha256", "pfs_group": "modp2048", "lifetime_s": 1},
+    "outbound_kbps": 1000,
+}
+
+
+@pytest.fixture
+def balanced(blue: dict[str, Any]) -> dict[str, Any]:
+    """The first domain with a load balancer and a public address of a machine."""
+    blue["load_balancers"] = [deepcopy(LOAD_BALANCER)]
+    blue["public_addresses"] = [{"address": "198.51.100.81", "customer_address": "10.1.1.11"}]
+    return blue
+
+
+@pytest.fixture
+def joined(blue: dict[str, Any]) -> dict[str, Any]:
+    """The first domain with a tunnel, its second network connection."""
+    blue["network_connections"].append(deepcopy(TUNNEL))
+    return blue
+
+
+def edit(document: Any, path: str, value: Any) -> None:
+    """Set what a pointer points to; `...` takes it away, and a path that ends in /- appends."""
+    *way, last = path.split("/")[1:]
+    for token in way:
+        document = document[int(token)] if isinstance(document, list) else document.setdefault(token, {})
+    if last == "-":
+        document.append(value)
+    elif value is ...:
+        del document[int(last) if isinstance(document, list) else last]
+    else:
+        document[int(last) if isinstance(document, list) else last] = value
 
 
 @pytest.fixture

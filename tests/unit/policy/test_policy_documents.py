@@ -184,19 +184,50 @@ def test_translation_method_none_is_refused_by_name(value: str) -> None:
     assert "TranslationMethodNone" in detail
 
 
-@pytest.mark.parametrize("kind", ["ipsec", "gre"])
-def test_connections_of_later_releases_are_refused_by_name_and_once(kind: str) -> None:
-    connection = {"name": "hq", "type": kind, "remote_address": "203.0.113.20", "authentication": {"secret": "s3cret"}}
-    detail = f"network connections of type {kind} are not supported by this release"
+def test_connections_of_later_releases_are_refused_by_name_and_once() -> None:
+    connection = {"name": "hq", "type": "gre", "remote_address": "203.0.113.20", "key": 77}
     assert refused(parse_json, one_domain(network_connections=[connection])) == {
-        "/routing_domains/0/network_connections/0/type": detail
+        "/routing_domains/0/network_connections/0/type": (
+            "network connections of type gre are not supported by this release"
+        )
     }
 
 
-@pytest.mark.parametrize("field", ["load_balancers", "public_addresses"])
-def test_what_comes_later_is_refused_by_name(field: str) -> None:
-    detail = refused(parse_json, one_domain(**{field: []}))[f"/routing_domains/0/{field}"]
-    assert detail == f"{field.replace('_', ' ')} are not supported by this release"
+@pytest.mark.parametrize(
+    ("connection", "pointer", "detail"),
+    [
+        ({"type": "vpn"}, "/type", "\"vpn\" is not one of 'l3', 'ipsec'"),
+        ({"type": 3}, "/type", "3 is not one of 'l3', 'ipsec'"),
+        ("hq", "", 'must be an object, not "hq"'),
+        ({"type": "ipsec", "name": "a", "remote_address": "1.1.1.1"}, "/authentication", "is missing"),
+        (
+            {"type": "ipsec", "name": "a", "remote_address": "1.1.1.1", "authentication": {}},
+            "/authentication/method",
+            "is missing: it is one of 'psk', 'certificate'",
+        ),
+        (
+            {"name": "a", "port": "b", "local_addresses": [], "local_address": 1},
+            "/local_address",
+            "is not a known field: did you mean local_addresses?",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_connection_is_named_by_its_type(connection: Any, pointer: str, detail: str) -> None:
+    found = refused(parse_json, one_domain(network_connections=[connection]))
+    assert found == {f"/routing_domains/0/network_connections/0{pointer}": detail}
+
+
+def test_the_other_end_of_a_tunnel_is_not_given_by_name() -> None:
+    connection = {"name": "hq", "type": "ipsec", "remote_address": "vpn.example", "authentication": {"method": "psk"}}
+    found = refused(parse_json, one_domain(network_connections=[connection]))
+    assert "by its address, not by a name" in found["/routing_domains/0/network_connections/0/remote_address"]
+
+
+def test_the_type_of_a_tunnel_is_written_also_where_it_is_the_models_default(joined: Plain, document: Plain) -> None:
+    tunnel = json.loads(to_json(parse_json(json.dumps(document).encode())))["routing_domains"][0][
+        "network_connections"
+    ][1]
+    assert (tunnel["type"], tunnel["authentication"]["method"]) == ("ipsec", "psk")
 
 
 def test_prefixes_with_host_bits_are_refused_with_the_right_one() -> None:
@@ -288,7 +319,7 @@ def test_all_faults_of_a_document_are_told_at_once(document: Plain, ports: dict[
     blue["lookup_records"].insert(0, RECORD | {"mac": "zz", "vm": "x"})
     blue["lookup_records"][2]["provider_address"] = "127.0.0.1"
     blue["network_connections"][0]["port"] = "nowhere"
-    blue["network_connections"].insert(0, {"name": "hq", "type": "ipsec"})
+    blue["network_connections"].insert(0, {"name": "hq", "type": "gre"})
     blue["virtual_subnets"][1]["prefixes"][1] = 5
     red["id"] = "red"
     red["name"] = "blue"

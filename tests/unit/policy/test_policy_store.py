@@ -275,7 +275,7 @@ def test_a_store_of_another_format_is_left_alone(store: Store, path: Path) -> No
     store.close()
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreError, match="has format 99, and this release reads format 1"):
+    with pytest.raises(StoreError, match="has format 99, and this release reads formats 1 to 2"):
         Store(path)
 
 
