@@ -66,7 +66,7 @@ def enter(namespace: str) -> None:
 
 @contextmanager
 def visiting(descriptor: int) -> Iterator[None]:
-    """Have the calling thread, which must be one of your own, in a descriptor's namespace for a while. Raises OSError."""
+    """Move the calling thread, one of your own, into a descriptor's namespace and at the end back. Raises OSError."""
     here = os.open(_OF_THIS_THREAD, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _enter(descriptor)

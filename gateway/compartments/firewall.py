@@ -9,6 +9,7 @@ from gateway.compartments.specification import INSIDE, OUTSIDE
 
 _TABLE = "inet tenant_gateway"
 _TUNNELS = '{ "ipsec*", "xfrm*" }'
+_NO_MULTICAST = "icmpv6 type mld2-listener-report drop"  # nobody at the other ends listens to them
 _IKE_PORTS = "{ 500, 4500 }"  # RFC 7296 section 2; where there is a NAT, ESP too uses 4500 (RFC 3948)
 
 
@@ -41,7 +42,7 @@ def _table(outside_addresses: Sequence[str]) -> str:
     chains = [
         _chain("input", [f'iifname != "{OUTSIDE}" accept', *_arriving(outside_addresses)]),
         _chain("forward", forward),
-        _chain("output", [f'oifname != "{OUTSIDE}" accept', *_leaving(outside_addresses)]),
+        _chain("output", [_NO_MULTICAST, f'oifname != "{OUTSIDE}" accept', *_leaving(outside_addresses)]),
     ]
     return f"table {_TABLE} {{\n" + "\n".join(chains) + "}\n"
 

@@ -43,7 +43,10 @@ def set_defaults() -> None:
 
 
 def set_inner_end(interface: str) -> None:
-    """Set a leg's end in the compartment. Raises OSError."""
+    """Set a leg's end in the compartment, which must be up. Raises OSError.
+
+    Only then does Linux mark the other end as one that XDP may redirect to, as GRO is turned on (6.3 and later).
+    """
     _set(interface, _IN_COMPARTMENT)
     _set_offloads(interface)
 

@@ -42,9 +42,9 @@ def wire(specification: CompartmentSpecification, names: Names, gateway: Gateway
     with closing(Requests()) as requests:
         outer = _pair(requests, wanted, specification.mtu, gateway)
         links = _links(requests)
+        make(requests, _up(links, wanted, specification.mtu))
         for leg in wanted:
             settings.set_inner_end(leg)
-        make(requests, _up(links, wanted, specification.mtu))
         indexes = {leg: links[leg].index for leg in wanted}
         stale = _assign(requests, specification, indexes)
         _know_datapath(requests, indexes, gateway.router_mac)
