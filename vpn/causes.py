@@ -5,7 +5,7 @@ attempt is kept as evidence.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from gateway.policy.model import IpsecConnection, PskAuthentication
@@ -26,9 +26,11 @@ class Evidence:
     """The lines of one connection's latest attempt."""
 
     connection: IpsecConnection
-    _offered: str | None = field(default=None)
-    _asked_for: tuple[str, str] | None = field(default=None)
-    _invalid: str | None = field(default=None)
+    _offered: dict[str, str] = field(default_factory=dict)  # by protocol, IKE or ESP
+    _latest: str = "IKE"  # of which the peer named its offer last
+    _asked_for: tuple[str, str] | None = None
+    _invalid: str | None = None
+    _known: Cause | None = None  # told by the peer's own attempt: it says more than its answers to ours
 
     def cause(self, line: str) -> Cause | None:
         """Take in the next line; return the cause of a failure where this line tells it."""
@@ -37,8 +39,27 @@ class Evidence:
                 return told(self, match)
         return None
 
+    def wants_diagnosis(self, cause: Cause) -> bool:
+        """Tell whether more can be found out about a failure by asking the peer."""
+        return cause.code == "ike_proposal" and "IKE" not in self._offered
+
+    def diagnosis(self, lines: Iterable[str]) -> Cause | None:
+        """Tell the cause from how the peer took an attempt that offered everything; None if that told nothing."""
+        for line in lines:
+            match = re.search(r"selected proposal: IKE:(.*)", line)
+            if match:
+                self._offered["IKE"] = match[1]
+                return self._no_ike_proposal()
+            if "NO_PROPOSAL_CHOSEN" in line:
+                ours = self.connection.local_address
+                text = f"the peer has no connection configured for our address {ours}: it refuses every proposal"
+                self._known = Cause("unknown_to_peer", text)
+                return self._known
+        return None
+
     def _offer(self, match: re.Match[str]) -> None:
-        self._offered = match[1]
+        self._latest = match[1]
+        self._offered[match[1]] = match[2].replace(f"{match[1]}:", "")
 
     def _identities_asked(self, match: re.Match[str]) -> None:
         self._asked_for = (match[1], match[2])
@@ -47,7 +68,9 @@ class Evidence:
         self._invalid = match[0].strip()
 
     def _refused_authentication(self, _: re.Match[str]) -> Cause:
-        ours, _theirs = identities(self.connection)
+        if self._known:
+            return self._known
+        ours = identities(self.connection)[0]
         if isinstance(self.connection.authentication, PskAuthentication):
             text = (
                 f"the peer rejected our pre-shared key, or does not know our identity {ours}: compare both with its own"
@@ -60,20 +83,31 @@ class Evidence:
         return Cause("certificate_rejected", text)
 
     def _other_key(self, match: re.Match[str]) -> Cause:
-        return Cause(
-            "psk_mismatch", f"the pre-shared key of the peer {match[1]} is not ours: set the same at both ends"
-        )
+        text = f"the pre-shared key of the peer {match[1]} is not ours: set the same at both ends"
+        self._known = Cause("psk_mismatch", text)
+        return self._known
 
-    def _no_ike_proposal(self, _: re.Match[str]) -> Cause:
+    def _no_ike_proposal(self, _: re.Match[str] | None = None) -> Cause:
         wanted = ike_proposal(self.connection.ike)
-        offered = f": peer offered {self._offered}, we want {wanted}" if self._offered else f" with ours, {wanted}"
-        otherwise = "" if self._offered else ", or the peer has no connection configured for our address"
-        return Cause("ike_proposal", f"no common IKE proposal{offered}{otherwise}")
+        if "IKE" in self._offered:
+            return Cause(
+                "ike_proposal", f"no common IKE proposal: peer offered {self._offered['IKE']}, we want {wanted}"
+            )
+        return self._known or Cause("ike_proposal", f"no common IKE proposal: the peer does not take ours, {wanted}")
 
     def _no_esp_proposal(self, _: re.Match[str]) -> Cause:
-        return Cause(
-            "esp_proposal", f"no common ESP proposal: the peer takes none of ours, {esp_proposal(self.connection.esp)}"
-        )
+        wanted = esp_proposal(self.connection.esp)
+        if "ESP" in self._offered:
+            return Cause(
+                "esp_proposal", f"no common ESP proposal: peer offered {self._offered['ESP']}, we want {wanted}"
+            )
+        return Cause("esp_proposal", f"no common ESP proposal: the peer does not take ours, {wanted}")
+
+    def _no_proposal(self, _: re.Match[str]) -> Cause | None:
+        """The peer's own attempt failed; the line before named what it offered."""
+        if self._latest == "ESP":
+            return self._no_esp_proposal(_)
+        return self._no_ike_proposal()
 
     def _other_group(self, match: re.Match[str]) -> Cause:
         return Cause("ike_proposal", f"no common IKE proposal: peer wants the group {match[2]}, we want {match[1]}")
@@ -135,8 +169,8 @@ _LINES: tuple[tuple[re.Pattern[str], _Told], ...] = tuple(
         (r"tried \d+ shared keys? for '.*' - '(.*)', but MAC mismatched", Evidence._other_key),
         (r"NO_PROPOSAL_CHOSEN notify, no CHILD_SA built", Evidence._no_esp_proposal),
         (r"received NO_PROPOSAL_CHOSEN notify error", Evidence._no_ike_proposal),
-        (r"received proposals: (.*)", Evidence._offer),
-        (r"received proposals unacceptable", Evidence._no_ike_proposal),
+        (r"received proposals: (?=(IKE|ESP))(.*)", Evidence._offer),
+        (r"no acceptable proposal found|received proposals unacceptable", Evidence._no_proposal),
         (r"peer didn't accept (?:DH|key exchange) (?:group|method) (\S+), it requested (\S+)", Evidence._other_group),
         (r"TS_UNACCEPTABLE notify, no CHILD_SA built", Evidence._selectors),
         (r"traffic selectors (.*) unacceptable", Evidence._asked_selectors),

@@ -4,7 +4,7 @@ import select
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from vpn import plumbing
 from vpn.charon import Charon, CharonError
 from vpn.histories import Histories
 from vpn.kernel import Backend
-from vpn.loading import Loading
+from vpn.loading import Loading, diagnose
 from vpn.session import Events, ViciError
 from vpn.specification import EndpointSpecification, Tunnel, tunnels
 from vpn.status import ConnectionStatus, EndpointStatus, LogLine
@@ -26,13 +26,18 @@ FAULTS = (CharonError, ViciError, NetlinkError, OSError)
 _EVENTS = ("log", "ike-updown", "child-updown", "ike-rekey", "child-rekey")
 _MISSES = 2  # unanswered questions until a daemon counts as hanging
 _LONGEST_PAUSE_S = 10.0
+_CLOSING_S = 2.0
 _STEADY_S = 10.0  # a daemon that lived so long may be restarted at once
 
 
 class Endpoint:
     """Everything that changes the daemon is done by one thread at a time; what is told of it never waits for that."""
 
-    def __init__(self, routing_domain: str, directory: Path, backend: Backend) -> None:
+    def __init__(
+        self, routing_domain: str, directory: Path, backend: Backend, look_soon: Callable[[], None] = lambda: None
+    ) -> None:
+        """`look_soon` asks for a `heal` by another thread."""
+        self._look_soon = look_soon
         self.routing_domain = routing_domain
         self._directory = directory
         self._backend = backend
@@ -88,6 +93,7 @@ class Endpoint:
             self._histories.hold(name, True)
             if self._loading and name in self._tunnels:
                 self._loading.close(self._tunnels[name].key)
+        self._histories.await_closed(name, _CLOSING_S)
         return self.connection_status(name)
 
     def stop(self) -> None:
@@ -180,6 +186,8 @@ class Endpoint:
         self._lay()
         for tunnel in self._histories.due():
             self._loading.initiate(tunnel.key)
+        for tunnel in self._histories.undiagnosed():
+            self._histories.diagnosed(tunnel, diagnose(self._charon.socket, tunnel))
 
     def _lay(self) -> None:
         assert self._charon and self._specification
@@ -193,6 +201,8 @@ class Endpoint:
     def _on_event(self, name: str, message: Mapping[str, Any]) -> None:
         if name == "log":
             self._histories.heard(message)
+            if self._histories.undiagnosed():
+                self._look_soon()
             return
         if name.endswith("-rekey"):
             self._histories.rekeyed(name, message)

@@ -31,6 +31,7 @@ class Record:
     since: float = 0.0
     held: bool = False
     failing: bool = False
+    undiagnosed: Cause | None = None  # a failure whose cause the peer may still tell
     last_error: LastError | None = None
     log: deque[LogLine] = field(default_factory=lambda: deque(maxlen=_LOG_LINES))
     sa: IkeSa | None = None
@@ -43,7 +44,8 @@ class Record:
         now = time.time()
         installed = self.sa.installed() if self.sa else None
         if installed:
-            self.failing, self.attempts = False, 0
+            self.failing, self.attempts, self.undiagnosed = False, 0, None
+            self.evidence = Evidence(self.connection)
         state = self._state(installed is not None)
         if state != self.state or not self.since:
             age = self.sa.established_s if self.sa and installed and not self.since else None
@@ -60,7 +62,7 @@ class Record:
 
     def fail(self, cause: Cause) -> None:
         """Remember why it failed."""
-        self.last_error, self.failing = LastError(cause.code, cause.text, time.time()), True
+        self.last_error, self.failing, self.undiagnosed = LastError(cause.code, cause.text, time.time()), True, None
         self.settle()
 
 
@@ -94,6 +96,13 @@ class Histories:
                 self._records[connection.name] = record
             self._by_key = {record.tunnel.key: record for record in self._records.values() if record.tunnel}
             self._strangers.clear()
+
+    def await_closed(self, name: str, seconds: float) -> None:
+        """Wait until a connection is down, or so many seconds have passed."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: name not in self._records or self._records[name].state != "connected", seconds
+            )
 
     def hold(self, name: str, held: bool) -> None:
         """Keep a connection down, or let it connect at once. Raises KeyError."""
@@ -170,8 +179,23 @@ class Histories:
                 return
             record.log.append(LogLine(time.time(), line))
             cause = record.evidence.cause(line)
-            if cause:
+            if cause and record.evidence.wants_diagnosis(cause):
+                record.undiagnosed = cause
+            elif cause:
                 record.fail(cause)
+                self._changed.notify_all()
+
+    def undiagnosed(self) -> list[Tunnel]:
+        """Return the tunnels whose peers are to be asked why they failed."""
+        with self._changed:
+            return [record.tunnel for record in self._records.values() if record.tunnel and record.undiagnosed]
+
+    def diagnosed(self, tunnel: Tunnel, lines: Iterable[str]) -> None:
+        """Take in how a peer took the attempt of a diagnosis."""
+        with self._changed:
+            record = self._by_key.get(tunnel.key)
+            if record and record.undiagnosed:
+                record.fail(record.evidence.diagnosis(lines) or record.undiagnosed)
                 self._changed.notify_all()
 
     def _whose(self, message: Mapping[str, Any], line: str) -> Record | None:

@@ -1,13 +1,33 @@
 """Connections, keys and secrets of one running daemon, brought to what is wanted without touching what is right."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from gateway.policy.model import CertificateAuthentication
 from vpn.associations import IkeSa, associations
 from vpn.session import Commands, RefusedError
-from vpn.specification import Tunnel, secret_message
+from vpn.specification import Tunnel, diagnosis_message, secret_message
+
+_DIAGNOSIS_SECONDS = 2.0
+
+
+def diagnose(daemon: Path, tunnel: Tunnel) -> list[str]:
+    """Offer a peer everything, by a session of its own; return what was logged meanwhile. Raises ViciError."""
+    name = f"diagnosis-{tunnel.key}"
+    with closing(Commands(daemon)) as commands:
+        commands.call("load-conn", {name: diagnosis_message(tunnel)})
+        attempt = {"ike": name, "timeout": f"{_DIAGNOSIS_SECONDS * 1000:.0f}", "loglevel": "1"}
+        try:
+            events: Sequence[Mapping[str, Any]] = commands.collect(
+                "initiate", "control-log", attempt, 2 * _DIAGNOSIS_SECONDS
+            )
+        except RefusedError as error:  # as always: there is no key for it
+            events = error.events
+        commands.call("unload-conn", {"name": name})
+    return [event["msg"].decode(errors="replace") for event in events]
 
 
 class Loading:

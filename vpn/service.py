@@ -76,7 +76,8 @@ class VpnService:
 
     def close(self) -> None:
         """Stop looking after the endpoints; tunnels carry on, and a later service adopts them."""
-        self._closing = True
+        with self._lock:
+            self._closing = True
         self._wake()
         self._supervisor.join()
         self._pool.shutdown()
@@ -85,7 +86,7 @@ class VpnService:
         os.close(self._woken)
 
     def _endpoint(self, domain: str) -> Endpoint:
-        return Endpoint(domain, self._directory / domain, self.backend)
+        return Endpoint(domain, self._directory / domain, self.backend, lambda: self._look_after(domain))
 
     def _left_behind(self) -> Iterable[str]:
         return {entry.name for entry in self._directory.iterdir()}
@@ -102,18 +103,21 @@ class VpnService:
             if self._woken in signalled:
                 os.eventfd_read(self._woken)
             for endpoint in [watched[descriptor] for descriptor in signalled & watched.keys()] if signalled else idle:
-                self._heal(endpoint)
+                self._look_after(endpoint.routing_domain)
 
     def _idle(self) -> list[Endpoint]:
         with self._lock:
             return [endpoint for domain, endpoint in self._endpoints.items() if domain not in self._busy]
 
-    def _heal(self, endpoint: Endpoint) -> None:
+    def _look_after(self, domain: str) -> None:
         with self._lock:
-            self._busy.add(endpoint.routing_domain)
-        self._pool.submit(self._healed, endpoint)
+            endpoint = self._endpoints.get(domain)
+            if endpoint is None or domain in self._busy or self._closing:
+                return
+            self._busy.add(domain)
+            self._pool.submit(self._heal, endpoint)
 
-    def _healed(self, endpoint: Endpoint) -> None:
+    def _heal(self, endpoint: Endpoint) -> None:
         try:
             endpoint.heal()
         finally:

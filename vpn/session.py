@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,9 @@ class ViciError(Exception):
 
 
 class RefusedError(ViciError):
-    """The daemon answered, and refused."""
+    """The daemon answered, and refused; `events` is what came before, where it answers by a stream."""
+
+    events: Sequence[dict[str, Any]] = ()
 
 
 class _TimedTransport(Transport):  # type: ignore[misc]
@@ -98,9 +100,14 @@ class Commands:
         self, command: str, event: str, message: Message | None = None, seconds: float = ANSWER_SECONDS
     ) -> list[dict[str, Any]]:
         """Send a command that answers by a stream of events; return them all. Raises RefusedError, ViciError."""
-        events: list[dict[str, Any]] = self._ask(
-            command, seconds, lambda session: list(session.streamed_request(command, event, message))
-        )
+        events: list[dict[str, Any]] = []
+        try:
+            self._ask(
+                command, seconds, lambda session: events.extend(session.streamed_request(command, event, message))
+            )
+        except RefusedError as error:
+            error.events = events
+            raise
         return events
 
     def peer_pid(self) -> int:

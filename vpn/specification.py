@@ -17,6 +17,11 @@ from vpn.suites import esp_proposal, ike_proposal
 IKE_LIFETIME_FLOOR_S, ESP_LIFETIME_FLOOR_S = 600, 300  # below, a tunnel would be busy with rekeying
 _REKEY_AT = 0.9  # of the lifetime; the rest is what a rekeying may take
 _DPD_SECONDS = 3
+_GROUPS = "ecp256-ecp384-ecp521-curve25519-modp2048-modp3072-modp4096-modp1536-modp1024"
+_EVERYTHING = (
+    f"aes256-aes192-aes128-3des-sha256-sha384-sha512-sha1-{_GROUPS}",
+    f"aes256gcm16-aes128gcm16-prfsha256-prfsha384-prfsha512-{_GROUPS}",
+)
 _ANY = ("0.0.0.0/0", "::/0")
 
 
@@ -80,6 +85,17 @@ def secret_message(tunnel: Tunnel) -> dict[str, Any] | None:
         "data": authentication.secret.get_secret_value().encode(),
         "owners": [ours, theirs],
     }
+
+
+def diagnosis_message(tunnel: Tunnel) -> dict[str, Any]:
+    """Return load-conn's message of an attempt that offers everything, to learn what the peer would take.
+
+    It ends before IKE_AUTH, since there is no key for it: nothing is ever authenticated under an algorithm that policy
+    does not allow.
+    """
+    nobody = {"auth": "pubkey", "id": "diagnosis.invalid"}
+    addresses = {field: tunnel.message[field] for field in ("version", "local_addrs", "remote_addrs")}
+    return {**addresses, "proposals": list(_EVERYTHING), "keyingtries": "1", "local": nobody, "remote": nobody}
 
 
 def _tunnel(connection: IpsecConnection, by_routes: bool, encapsulate: bool) -> Tunnel:

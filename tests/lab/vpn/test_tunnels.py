@@ -1,6 +1,5 @@
 """Tunnels to sites that plain strongSwan serves."""
 
-
 from vpn_rig import SERVER, VM, Rig, connection, swanctl
 
 from gateway.policy.model import EspProposal, IkeProposal

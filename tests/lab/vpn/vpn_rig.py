@@ -167,9 +167,13 @@ class Site:
         assert not check or result.returncode == 0, f"swanctl {command}: {result.stderr}{result.stdout}"
         return result.stdout + result.stderr
 
-    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+    def send(self, number: signal.Signals) -> None:
         assert self._process
         self._process.send_signal(number)
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        assert self._process
+        self.send(number)
         self._process.wait()
         self._process = None
 
@@ -332,12 +336,13 @@ def swanctl(wanted: IpsecConnection, **changes: str) -> str:
         "secret": SECRET,
         "authentication": "auth = psk",
         "certificates": "",
+        "our_address": str(wanted.local_address),
     } | changes
     return f"""
 connections {{ site {{
   version = 2
   local_addrs = {wanted.remote_address}
-  remote_addrs = {wanted.local_address}
+  remote_addrs = {words["our_address"]}
   proposals = {words["proposals"]}
   encap = yes
   local {{ {words["authentication"]}
