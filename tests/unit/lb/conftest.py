@@ -1,19 +1,14 @@
 """What the tests of load balancing stand on."""
 
 import asyncio
-import socket
 from collections.abc import Callable
 
 import pytest
+from balancing_servers import own_socket
 
 from gateway.policy.balancing import Probe
 from lb.health import Outcome
 from lb.probes import probed
-
-
-def own_socket(namespace: str, kind: socket.AddressFamily) -> socket.socket:
-    """Make a socket where the test runs; in a compartment they are made in tests/lab/lb."""
-    return socket.socket(kind, socket.SOCK_STREAM)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from servers import Behaviour, answer, closed, dripping, endless, reset, said, serving, silence
+from balancing_servers import Behaviour, answer, closed, dripping, endless, reset, said, serving, silence
 
 from lb.health import Outcome
 

@@ -9,11 +9,20 @@ from contextlib import closing, contextmanager, suppress
 Behaviour = Callable[[socket.socket, threading.Event], None]
 
 
+def own_socket(namespace: str, kind: socket.AddressFamily) -> socket.socket:
+    """Make a socket where the test runs, for probes; in a compartment they are made in tests/lab/lb."""
+    return socket.socket(kind, socket.SOCK_STREAM)
+
+
 @contextmanager
-def serving(behaviour: Behaviour, address: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
+def serving(
+    behaviour: Behaviour,
+    address: str = "127.0.0.1",
+    port: int = 0,
+    make_socket: Callable[[socket.AddressFamily], socket.socket] = socket.socket,
+) -> Iterator[int]:
     """Let a thread treat each connection by `behaviour`, which ends when its event is set; yield the port."""
     ended = threading.Event()
-    kind = socket.AF_INET6 if ":" in address else socket.AF_INET
     threads: list[threading.Thread] = []
 
     def accept() -> None:
@@ -27,7 +36,10 @@ def serving(behaviour: Behaviour, address: str = "127.0.0.1", port: int = 0) -> 
         with closing(connection), suppress(OSError):
             behaviour(connection, ended)
 
-    with socket.create_server((address, port), family=kind) as listener:
+    with make_socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen()
         threads.append(threading.Thread(target=accept))
         threads[0].start()
         try:
