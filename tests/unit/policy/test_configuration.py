@@ -131,3 +131,31 @@ def test_endpoints_are_split(text: str, endpoint: tuple[str, int]) -> None:
 def test_what_is_no_endpoint_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not an address and a port"):
         split_endpoint(text)
+
+
+def internet(gateways: str, addresses: str = '"198.51.100.1/24", "2001:db8::1/64"', role: str = "external") -> str:
+    return port("internet", "eth3", role) + f"addresses = [{addresses}]\ngateways = [{gateways}]\n"
+
+
+def test_an_external_port_has_gateways_of_both_families(file: Path) -> None:
+    file.write_text(internet('"198.51.100.254", "2001:DB8::FE"'))
+    (read,) = load(file).ports
+    assert read.gateways == ("198.51.100.254", "2001:db8::fe")
+    assert read.own_addresses() == ("198.51.100.1", "2001:db8::1")
+    assert read.network_around("198.51.100.80") is not None
+    assert read.network_around("198.51.101.80") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (internet('"198.51.101.254"'), "198.51.101.254 is not another address in a network of the port's addresses"),
+        (internet('"198.51.100.1"'), "198.51.100.1 is not another address"),
+        (internet('"198.51.100.254", "198.51.100.253"'), "2 of them are IPv4: keep one of each IP family"),
+        (internet('"198.51.100.254"', addresses=""), "an external port that has addresses"),
+        (internet('"198.51.100.254"', role="provider"), "an external port that has addresses"),
+        (internet('"gateway.example"'), "is not an IP address"),
+    ],
+)
+def test_gateways_that_cannot_be_next_hops_are_refused(file: Path, text: str, words: str) -> None:
+    assert words in refused(file, text)

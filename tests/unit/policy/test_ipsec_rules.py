@@ -4,8 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from tests.unit.policy.conftest import TUNNEL, edit
+from samples import TUNNEL, edit
 
 Found = Callable[[], dict[str, str]]
 Plain = dict[str, Any]

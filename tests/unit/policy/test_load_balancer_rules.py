@@ -4,8 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from tests.unit.policy.conftest import LOAD_BALANCER, edit, record
+from samples import LOAD_BALANCER, edit, record
 
 Found = Callable[[], dict[str, str]]
 Plain = dict[str, Any]

@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from samples import TUNNEL
 
 from gateway.configuration import Port
 from gateway.policy.claims import Claims
@@ -29,7 +30,6 @@ from gateway.policy.snapshot import Changes, Owned
 from gateway.policy.store import Store
 from gateway.policy.store_errors import StoreError
 from gateway.policy.validation import domain_faults, port_faults
-from tests.unit.policy.conftest import TUNNEL
 
 Plain = dict[str, Any]
 Found = Callable[[], dict[str, str]]
