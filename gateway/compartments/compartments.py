@@ -69,16 +69,16 @@ class Compartments:
 
     def _names_of(self, wanted: Mapping[str, CompartmentSpecification]) -> dict[str, Names]:
         """Name each, but for one whose names are another's already."""
-        holders: dict[Names, str] = {}
-        for routing_domain in sorted(wanted):
-            names = names_of(self._gateway, routing_domain)
-            holder = holders.setdefault(names, routing_domain)
+        names = {routing_domain: names_of(self._gateway, routing_domain) for routing_domain in sorted(wanted)}
+        holders: dict[str, str] = {}
+        for routing_domain, name in names.items():
+            holder = holders.setdefault(name.namespace, routing_domain)
             if holder != routing_domain:
                 self._faults[routing_domain] = (
-                    f"routing domain {routing_domain}: its compartment would be {names.namespace}, which is that of "
+                    f"routing domain {routing_domain}: its compartment would be {name.namespace}, which is that of "
                     f"{holder}: give one of the two another RDID"
                 )
-        return {routing_domain: names for names, routing_domain in holders.items()}
+        return {routing_domain: names[routing_domain] for routing_domain in holders.values()}
 
     def _remove_others(self, wanted: set[str]) -> None:
         others = [name for name in namespaces.names() if is_ours(self._gateway, name) and name not in wanted]

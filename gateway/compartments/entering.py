@@ -37,7 +37,11 @@ def run_in_new(function: Callable[[], Result]) -> Result:
     """Call a function in a new network namespace, which ends with the call unless the function keeps it."""
 
     def leave_and_call() -> Result:
-        _check(_libc.unshare(_CLONE_NEWNET), "a new network namespace", "the gateway needs CAP_SYS_ADMIN")
+        _check(
+            _libc.unshare(_CLONE_NEWNET),
+            "a new network namespace",
+            "the gateway needs CAP_SYS_ADMIN, its service no RestrictNamespaces=",
+        )
         return function()
 
     return _in_a_thread(leave_and_call)

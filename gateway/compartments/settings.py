@@ -27,10 +27,7 @@ _ON_GATEWAYS_SIDE = {
 _SIOCETHTOOL = 0x8946  # linux/sockios.h; the rest linux/ethtool.h
 _OFFLOADS = {  # how to ask, how to set: what it is to be
     (0x14, 0x15): 0,  # receive checksums
-    (
-        0x16,
-        0x17,
-    ): 0,  # transmit checksums: partial ones do not survive XDP on the other side; segmentation goes with them
+    (0x16, 0x17): 0,  # transmit checksums, and segmentation with them: partial ones do not survive XDP at the other end
     (0x25, 0x26): 0,  # flags, among them VLAN tags beside the frame, which XDP does not see
     (0x2B, 0x2C): 1,  # GRO: it gives veth the NAPI that takes frames which XDP redirects
 }

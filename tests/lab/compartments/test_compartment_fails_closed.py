@@ -29,7 +29,15 @@ from compartment_rig import (
     wires,
 )
 from scapy.layers.inet import ICMP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest, IPv6, IPv6ExtHdrFragment
+from scapy.layers.inet6 import (
+    ICMPv6DestUnreach,
+    ICMPv6EchoRequest,
+    ICMPv6MLReport2,
+    IPv6,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    RouterAlert,
+)
 from scapy.layers.ipsec import ESP
 from scapy.packet import Packet, Raw
 
@@ -45,10 +53,12 @@ FAMILIES = pytest.mark.parametrize(
 )
 
 
-def send_from(compartment: Compartment, packet: Packet) -> None:
-    """Send a packet whole as a process in the compartment that may do all."""
+def send_from(compartment: Compartment, packet: Packet, link: str = "") -> None:
+    """Send a packet whole as a process in the compartment that may do all; multicast needs a link."""
     family = socket.AF_INET6 if packet.version == 6 else socket.AF_INET
     with entering.socket_in(compartment.namespace, family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        if link:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.encode())
         raw.sendto(bytes(packet), (packet.dst, 0))
 
 
@@ -131,6 +141,13 @@ def test_nothing_else_leaves_by_the_outside(
                 send_from(compartment, packet)
         mark_outside(compartment, outside, peer)
         assert wire.until(MARK) == []
+
+
+def test_membership_reports_leave_by_neither_leg(compartment: Compartment) -> None:
+    report = internet("::", "ff02::16") / IPv6ExtHdrHopByHop(options=[RouterAlert()]) / ICMPv6MLReport2()
+    for link in ("inside", "outside"):
+        with pytest.raises(PermissionError):
+            send_from(compartment, report, link)
 
 
 @FAMILIES

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 from compartment_rig import (
@@ -29,6 +30,7 @@ from compartment_rig import (
 from deploy.lab.processes import wait_until
 from gateway.compartments import entering
 from gateway.compartments.compartments import Compartments
+from gateway.compartments.names import names_of
 from gateway.compartments.specification import Compartment
 from gateway.doctor.facts import XDP_TRANSMIT
 from gateway.doctor.xdp_features import read_xdp_features
@@ -38,6 +40,11 @@ from gateway.underlay.netlink import Events
 def default_device(compartment: Compartment, family: str = "-4") -> str:
     (route,) = ip(compartment.namespace, f"{family} route show default")
     return str(route["dev"])
+
+
+def source_towards(compartment: Compartment, address: str) -> str:
+    (way,) = ip(compartment.namespace, f"route get {address}")
+    return str(way["prefsrc"])
 
 
 def test_a_compartment_has_its_addresses_and_ways(compartment: Compartment) -> None:
@@ -99,14 +106,15 @@ def test_a_restarted_daemon_adopts_without_touching_anything(compartment: Compar
 
 
 def test_an_added_address_changes_nothing_else(compartments: Compartments, compartment: Compartment) -> None:
-    with_another = replace(VPN, inside_addresses=(*VPN.inside_addresses, "10.1.1.254"))
+    with_another = replace(VPN, inside_addresses=("10.1.1.254", *VPN.inside_addresses))
     events = entering.run_in(compartment.namespace, Events)
     assert reconcile(compartments, with_another) == {RED: replace(compartment, specification=with_another)}
     names = {name for message in events.receive() for name in [message.decode()["event"]]}
     assert names == {"RTM_NEWADDR", "RTM_NEWROUTE"}
-    assert "10.1.1.254" in run(compartment.namespace, "ip address show dev inside")
+    assert source_towards(compartment, "10.1.0.7") == "10.1.1.254"  # the first
     reconcile(compartments, VPN)
     assert "10.1.1.254" not in run(compartment.namespace, "ip address show dev inside")
+    assert source_towards(compartment, "10.1.0.7") == SERVICE
 
 
 def test_a_prefix_comes_and_goes(compartments: Compartments, compartment: Compartment) -> None:
@@ -180,6 +188,16 @@ def test_a_leg_that_someone_removed_is_made_again(compartments: Compartments, co
     assert SERVICE in run(again.namespace, "ip address show dev inside")
 
 
+def test_a_leg_that_someone_led_elsewhere_is_made_again(compartments: Compartments, compartment: Compartment) -> None:
+    run(GATEWAY, f"ip link set {compartment.inside.interface} down name elsewhere")
+    run(GATEWAY, f"ip link add {compartment.inside.interface} type veth peer name other")
+    again = reconcile(compartments, VPN)[RED]
+    assert compartments.faults == {}
+    (inner,) = [link for link in ip(again.namespace, "link show") if link["ifname"] == "inside"]
+    assert inner["link_index"] == again.inside.index == interfaces()[again.inside.interface]
+    assert "elsewhere" not in interfaces()
+
+
 def test_a_namespace_that_someone_removed_is_made_again(compartments: Compartments, compartment: Compartment) -> None:
     with socket_inside(compartment):  # it lives on, unnamed, and its legs with it
         subprocess.run(["ip", "netns", "del", Path(compartment.namespace).name], check=True)
@@ -229,6 +247,24 @@ def test_one_that_cannot_be_made_is_named_and_holds_up_no_other(compartments: Co
     assert "making inside" in compartments.faults[BLUE]
     assert reconcile(compartments, VPN, replace(impossible, mtu=1500)).keys() == {RED, BLUE}
     assert compartments.faults == {}
+
+
+def test_two_domains_never_share_a_compartment(compartments: Compartments) -> None:
+    one, other = alike_in_name()
+    made = reconcile(compartments, replace(PROBER, routing_domain=one), replace(PROBER, routing_domain=other))
+    assert made.keys() == {min(one, other)}
+    assert compartments.faults.keys() == {max(one, other)}
+    assert min(one, other) in compartments.faults[max(one, other)]
+
+
+def alike_in_name() -> tuple[str, str]:
+    """Two RDIDs with the same hash, found by trying some 100,000."""
+    seen: dict[str, str] = {}
+    for rdid in map("{:08x}-0000-4000-8000-000000000000".format, count()):
+        other = seen.setdefault(names_of(NAME, rdid).namespace, rdid)
+        if other != rdid:
+            return other, rdid
+    raise AssertionError
 
 
 def test_what_a_killed_daemon_left_half_made_is_made_whole(compartments: Compartments) -> None:
