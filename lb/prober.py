@@ -26,9 +26,13 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a member is probed: `namespace` is the path of a network namespace, `source_address` an address in it."""
+    """How a member is probed: every `interval_s`, which may be longer than the probe's own.
+
+    `namespace` is the path of a network namespace, `source_address` an address in it.
+    """
 
     probe: Probe
+    interval_s: int
     namespace: str
     source_address: str
 
@@ -98,14 +102,14 @@ class Prober:
         task.add_done_callback(self._delayed.discard)
 
     async def _again_and_again(self, member: Member, way: Way) -> None:
-        due = self._loop.time() + phase(member) * way.probe.interval_s
+        due = self._loop.time() + phase(member) * way.interval_s
         while True:
             await asyncio.sleep(due - self._loop.time())
             outcome = await probed(
                 way.probe, member.customer_address, way.namespace, way.source_address, self._make_socket
             )
             self._observe(member, outcome)
-            due = following(due, way.probe.interval_s, self._loop.time())
+            due = following(due, way.interval_s, self._loop.time())
 
 
 async def _call_after(delay_s: float, function: Order) -> None:

@@ -17,7 +17,7 @@ from lb.health import Outcome
 MakeSocket = Callable[[str, socket.AddressFamily], socket.socket]
 
 HEAD_BYTES_MAX = 16384  # of an answer's status line and header fields
-LATE_S = 0.25  # a time limit noticed later than this says more of the gateway than of the member
+LATE_S = 0.5  # a time limit noticed later than this says more of the gateway than of the member
 _READ_BYTES = 4096
 _READ_PAUSE_S = 0.02  # between reads: who sends byte by byte costs fifty of them a second, not thousands
 _RECEIVE_BUFFER_BYTES = 16384  # what the kernel takes of a body that nobody reads

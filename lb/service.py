@@ -1,16 +1,17 @@
 """The health of all pools' members: what is to be probed, what was found, and who has to be told."""
 
+import math
 import resource
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import structlog
 
 from gateway.policy.addresses import family
-from gateway.policy.balancing import LoadBalancer, Probe
+from gateway.policy.balancing import LoadBalancer
 from gateway.policy.model import RoutingDomain
 from lb.drains import DRAIN_SECONDS_MAX, Drains
 from lb.health import MemberHealth, Outcome, Status, observed, unprobed
@@ -21,6 +22,7 @@ from lb.probes import MakeSocket, socket_in
 log = structlog.get_logger(__name__)
 
 GATHERED_S = 0.1  # members that fall together are told of together
+PROBES_PER_SECOND_MAX = 1000  # of one domain; they take a third of a processor
 
 DomainHealth: TypeAlias = dict[Choice, tuple[MemberHealth, ...]]
 
@@ -37,6 +39,7 @@ class ProbedDomain:
 class HealthService:
     """Probes the members of all pools that a rule with a probe uses; each once by each probe of a load balancer.
 
+    A domain that asks for more than a thousand probes a second gets intervals that are some times longer.
     `on_change` gets the RDID of a domain whose pool states may have changed. It is called from the prober's thread and
     should only take note; the changes of a tenth of a second are told in one call for each domain.
     `down_before`: members that are unhealthy until probes say otherwise, as the datapath had them before a restart.
@@ -63,15 +66,16 @@ class HealthService:
 
     def reconcile(self, plan: Mapping[str, ProbedDomain]) -> None:
         """Make these, by RDID, all domains that are probed. What is known of members that stay is kept."""
-        members = {member: probe for rdid, one in plan.items() for member, probe in _probed_members(rdid, one.domain)}
-        ways = {member: way for member, probe in members.items() if (way := _way(member, probe, plan))}
+        ways: dict[Member, Way | None] = {}
+        for rdid, one in plan.items():
+            ways |= ways_of(rdid, one)
         now = time.time()
         with self._lock:
             self._domains = {rdid: one.domain for rdid, one in plan.items()}
-            self._health = {member: self._known(member, ways.get(member), now) for member in members}
-            self._ways = ways
+            self._health = {member: self._known(member, way, now) for member, way in ways.items()}
+            self._ways = {member: way for member, way in ways.items() if way}
             self._down_before = frozenset()
-            self._prober.probe(ways)
+            self._prober.probe(self._ways)
             draining = {(rdid, member) for rdid, one in plan.items() for member in draining_members(one.domain)}
             self._drains.replace(draining, time.monotonic())
             self._wait_for_drains()
@@ -163,19 +167,24 @@ def _members_by_choice(rdid: str, balancer: LoadBalancer) -> dict[Choice, tuple[
     }
 
 
-def _probed_members(rdid: str, domain: RoutingDomain) -> Iterator[tuple[Member, Probe]]:
-    for balancer in domain.load_balancers:
-        probes = {probe.name: probe for probe in balancer.probes}
-        for members in _members_by_choice(rdid, balancer).values():
-            yield from ((member, probes[member.probe]) for member in members)
-
-
-def _way(member: Member, probe: Probe, plan: Mapping[str, ProbedDomain]) -> Way | None:
-    probed = plan[member.routing_domain]
-    kind = family(member.customer_address)
-    sources = (source for source in probed.source_addresses if family(source) == kind)
-    source = next(sources, None)
-    return Way(probe, probed.namespace, source) if source else None
+def ways_of(rdid: str, probed: ProbedDomain) -> dict[Member, Way | None]:
+    """Return how each member is probed; None where there is no source address of its family."""
+    probes = {
+        member: probe
+        for balancer in probed.domain.load_balancers
+        for members in _members_by_choice(rdid, balancer).values()
+        for member in members
+        for probe in balancer.probes
+        if probe.name == member.probe
+    }
+    sources = {family(source): source for source in probed.source_addresses}
+    slower = math.ceil(sum(1 / probe.interval_s for probe in probes.values()) / PROBES_PER_SECOND_MAX)
+    return {
+        member: Way(probe, probe.interval_s * slower, probed.namespace, source)
+        if (source := sources.get(family(member.customer_address)))
+        else None
+        for member, probe in probes.items()
+    }
 
 
 def _allow_descriptors() -> None:
