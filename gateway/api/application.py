@@ -15,7 +15,8 @@ from gateway.transactions import Transactions
 from plugins.contract import Plugin
 
 DESCRIPTION = """\
-Policy of a tenant gateway: routing domains whose NVGRE and VXLAN overlays it joins to CorpNet.
+Policy of a tenant gateway: routing domains whose NVGRE and VXLAN overlays it joins to CorpNet, to clients through load
+balancers, and to other sites through IPsec.
 
 A write is validated whole, stored and numbered before it is answered. *Accepted* (`revision`) and *programmed* are two
 facts; `?wait=programmed` waits for the second. `If-Match` with an ETag makes a write conditional (412), an

@@ -25,7 +25,7 @@ _BODY: dict[str, Any] = {
 }
 _DOCUMENT: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The policy, with its revision as ETag.",
+        "description": "The policy, with its revision as ETag. Secrets are not shown: `***` stands for them.",
         "content": {
             media.JSON: {"schema": {"$ref": "#/components/schemas/Policy"}, "example": POLICY},
             media.YAML: {"schema": {"$ref": "#/components/schemas/Policy"}},
@@ -54,6 +54,7 @@ def router(transactions: Transactions, owner: str) -> APIRouter:
     @router.put(
         "/policy",
         summary="Replace the routing domains and hosts that came in through this API, no others",
+        description="`***` for a secret keeps the one that the connection of this name has.",
         responses=WRITE_ANSWER,
         openapi_extra=_BODY,
     )

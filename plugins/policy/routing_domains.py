@@ -15,7 +15,7 @@ from gateway.policy.reading import read_json, repeated_keys
 from gateway.transactions import Receipt, Terms, Transactions
 from plugins.policy import media
 from plugins.policy.conditions import WRITE_ANSWER, Conditions, etag, write
-from plugins.policy.examples import LOOKUP_RECORD, ROUTING_DOMAIN
+from plugins.policy.examples import LOOKUP_RECORD, ROUTING_DOMAIN, ROUTING_DOMAINS
 
 DomainId = Annotated[str, Path(description="RDID: the routing domain's GUID.", examples=[ROUTING_DOMAIN["id"]])]
 RecordVsid = Annotated[int, Path(description="The virtual subnet of the record.", examples=[LOOKUP_RECORD["vsid"]])]
@@ -30,9 +30,12 @@ Writing = Annotated[Conditions, Depends()]
 RECORD_PATH = "/routing-domains/{domain_id}/lookup-records/{vsid}/{customer_address}"
 
 
-def _body(schema: str, example: dict[str, Any]) -> dict[str, Any]:
-    content = {media.JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": example}}
-    return {"requestBody": {"required": True, "content": content}}
+def _content(schema: str, **examples: Any) -> dict[str, Any]:
+    return {media.JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}, **examples}}
+
+
+def _body(schema: str, **examples: Any) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": _content(schema, **examples)}}
 
 
 def router(transactions: Transactions, owner: str) -> APIRouter:
@@ -47,7 +50,8 @@ def _add_domain_routes(router: APIRouter, transactions: Transactions, owner: str
         "/routing-domains/{domain_id}",
         summary="One routing domain",
         response_class=Response,
-        responses={200: {"content": _body("RoutingDomain", ROUTING_DOMAIN)["requestBody"]["content"]}},
+        description="Secrets are not shown: `***` stands for them.",
+        responses={200: {"content": _content("RoutingDomain", example=ROUTING_DOMAIN)}},
     )
     async def get_domain(domain_id: DomainId) -> Response:
         revision, domain = transactions.domain(canonical_id(domain_id))
@@ -58,7 +62,8 @@ def _add_domain_routes(router: APIRouter, transactions: Transactions, owner: str
         "/routing-domains/{domain_id}",
         summary="Add or replace one routing domain",
         responses=WRITE_ANSWER,
-        openapi_extra=_body("RoutingDomain", ROUTING_DOMAIN),
+        description="`***` for a secret keeps the one that the connection of this name has.",
+        openapi_extra=_body("RoutingDomain", examples=ROUTING_DOMAINS),
     )
     async def put_domain(domain_id: DomainId, request: Request, conditions: Writing) -> JSONResponse:
         media.expect_json(request)
@@ -82,7 +87,7 @@ def _add_record_routes(router: APIRouter, transactions: Transactions, owner: str
         summary="Add or replace one lookup record",
         description="`vsid` and `customer_address` may be left out of the body; the path has them.",
         responses=WRITE_ANSWER,
-        openapi_extra=_body("LookupRecord", LOOKUP_RECORD),
+        openapi_extra=_body("LookupRecord", example=LOOKUP_RECORD),
     )
     async def put_record(
         domain_id: DomainId, vsid: RecordVsid, customer_address: RecordAddress, request: Request, conditions: Writing

@@ -86,6 +86,9 @@ class StillMachine:
 CONFIGURED_PORTS = (
     Port(name="provider", role="provider", interface="eth1", addresses=("192.168.6.2/24",)),
     Port(name="corpnet", role="external", interface="eth2"),
+    Port(
+        name="internet", role="external", interface="eth3", addresses=("203.0.113.1/24",), gateways=("203.0.113.254",)
+    ),
 )
 
 

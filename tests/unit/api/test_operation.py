@@ -28,7 +28,7 @@ def test_status_shows_what_is_held_programmed_and_counted(gateway: LiveGateway) 
         "traffic": {"overlay_to_external": {"packets": 7, "bytes": 700}},
         "drops": {"no_route": 3},
     }
-    assert [port["name"] for port in status["ports"]] == ["provider", "corpnet"]
+    assert [port["name"] for port in status["ports"]] == ["provider", "corpnet", "internet"]
     assert status["drops"] == {"unknown_vsid": 1}
     assert status["unresolved_provider_addresses"] == ["192.168.1.99"]
     assert status["memory"] == {"tables": {"used": 1024, "capacity": 4096, "unit": "bytes"}}
@@ -117,9 +117,11 @@ def test_the_description_covers_the_standing_contract(gateway: LiveGateway) -> N
 def test_the_examples_of_the_description_are_accepted(gateway: LiveGateway) -> None:
     with gateway.client() as client:
         paths = client.get("/openapi.json").json()["paths"]
-        for path in ("/v1/policy", "/v1/routing-domains/{domain_id}"):
-            body = paths[path]["put"]["requestBody"]["content"]["application/json"]["example"]
-            client.put(path.format(domain_id=body.get("id")), json=body).raise_for_status()
+        of_policy = paths["/v1/policy"]["put"]["requestBody"]["content"]["application/json"]["example"]
+        client.put("/v1/policy", json=of_policy).raise_for_status()
+        put_domain = paths["/v1/routing-domains/{domain_id}"]["put"]
+        for each in put_domain["requestBody"]["content"]["application/json"]["examples"].values():
+            client.put(f"/v1/routing-domains/{each['value']['id']}", json=each["value"]).raise_for_status()
         body = paths["/v1/routing-domains/{domain_id}/lookup-records/{vsid}/{customer_address}"]["put"]
         example = body["requestBody"]["content"]["application/json"]["example"]
         path = f"/v1/routing-domains/{BLUE}/lookup-records/{example['vsid']}/{example['customer_address']}"

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from gateway.configuration import load
 from gateway.policy import balancing, connections
 from gateway.policy.bounds import bound_faults
 from gateway.policy.document import parse_yaml
+from gateway.policy.model import Policy
 from gateway.policy.validation import faults
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -95,3 +97,14 @@ def test_the_bounds_are_those_that_are_listed(field: str, low: int, high: int) -
 def test_a_gateway_takes_every_example(example: Path) -> None:
     ports = load(DOCS / "examples/gateway.toml").ports_by_name()
     assert faults(parse_yaml(example.read_bytes()), ports) == []
+
+
+def test_the_description_tells_bounds_names_and_secrets() -> None:
+    schemas = TypeAdapter(Policy).json_schema()["$defs"]
+    weight = schemas["PoolMember"]["properties"]["weight"]
+    assert (weight["minimum"], weight["maximum"], weight["default"]) == (1, 1000, 1)
+    assert schemas["IkeProposal"]["properties"]["dh_group"]["enum"][0] == "modp2048"
+    assert schemas["PskAuthentication"]["properties"]["secret"]["writeOnly"]
+    assert schemas["CertificateAuthentication"]["properties"]["private_key"]["writeOnly"]
+    connection = schemas["RoutingDomain"]["properties"]["network_connections"]["items"]
+    assert [kind["$ref"] for kind in connection["oneOf"]] == ["#/$defs/NetworkConnection", "#/$defs/IpsecConnection"]
