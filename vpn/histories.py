@@ -44,7 +44,8 @@ class Record:
         now = time.time()
         installed = self.sa.installed() if self.sa else None
         if installed:
-            self.failing, self.attempts, self.undiagnosed = False, 0, None
+            self.failing, self.undiagnosed = False, None
+            self.attempts, self.next_attempt = 0, 0.0
             self.evidence = Evidence(self.connection)
         state = self._state(installed is not None)
         if state != self.state or not self.since:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from pyroute2 import IPRoute  # type: ignore[import-untyped]
 
-_ROOT = 0x10000  # 1:0
+_ROOT = 0x10000  # 1:0; classes are 1:1 and on, their queues 101:0 and on
+_FIRST_QUEUE = 0x1000000
 _RTNL_ROOT = 0xFFFFFFFF
 _BURST_SECONDS = 0.005
 _LEAST_BURST_BYTES = 1 << 16  # the largest packet that GSO makes
@@ -37,7 +38,7 @@ def _set_rates(netlink: IPRoute, index: int, by_class: Mapping[int, int]) -> Non
         _set_class(netlink, index, number, kbps * 125)
     held = {entry["handle"] - _ROOT for entry in netlink.get_classes(index=index)}
     for number in held - by_class.keys():
-        netlink.tc("del-class", "htb", index, _ROOT + number)
+        netlink.tc("del-class", index=index, handle=_ROOT + number)
 
 
 def _set_class(netlink: IPRoute, index: int, number: int, rate: int) -> None:
@@ -47,4 +48,4 @@ def _set_class(netlink: IPRoute, index: int, number: int, rate: int) -> None:
     bucket = {"rate": rate, "ceil": rate, "burst": burst, "cburst": burst, "quantum": _LEAST_BURST_BYTES}
     netlink.tc("replace-class", "htb", index, handle, parent=_ROOT, **bucket)
     packets = max(_LEAST_QUEUE, int(rate * _QUEUE_SECONDS / _PACKET_BYTES))
-    netlink.tc("replace", "pfifo", index, number << 16, parent=handle, limit=packets)
+    netlink.tc("replace", "pfifo", index, _FIRST_QUEUE + (number << 16), parent=handle, limit=packets)

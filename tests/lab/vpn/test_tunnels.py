@@ -1,8 +1,17 @@
 """Tunnels to sites that plain strongSwan serves."""
 
-from vpn_rig import SERVER, VM, Rig, connection, swanctl
+from dataclasses import replace
 
-from gateway.policy.model import EspProposal, IkeProposal
+from vpn_certificates import Authority
+from vpn_rig import PATIENCE, SERVER, VM, Rig, connection, swanctl
+
+from gateway.policy.model import (
+    CertificateAuthentication,
+    ConnectionRoute,
+    EspProposal,
+    IkeProposal,
+    TrafficSelectors,
+)
 
 PEERS = ("203.0.113.20", "203.0.113.30")
 
@@ -34,3 +43,97 @@ def test_domains_with_equal_prefixes_reach_each_its_own_site(rig: Rig) -> None:
     assert red.vm.replies(SERVER[0], count=5) == 5
     assert rig.status(blue).packets_in == before
     assert rig.status(red).packets_in >= 17
+
+
+def test_a_tunnel_over_ipv6_carries_both_families(rig: Rig) -> None:
+    domain, site = rig.add_domain("red", "2001:db8:1::10"), rig.add_site("red", "2001:db8:2::20")
+    wanted = connection(domain, "2001:db8:2::20")
+    domain.connections = (wanted,)
+    site.start(swanctl(wanted))
+    rig.reconcile()
+    rig.connected(domain)
+    for server in SERVER:
+        assert domain.vm.replies(server) == 3
+
+
+def test_certificates_authenticate_and_are_renewed_without_a_gap(rig: Rig) -> None:
+    domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEERS[0])
+    authority = Authority()
+    ours, theirs = authority.issue("red.gateway.example"), authority.issue("site.red.example")
+    wanted = connection(domain, PEERS[0], authentication=CertificateAuthentication(*ours, authority.certificate))
+    domain.connections = (wanted,)
+    files = {"x509/site.pem": theirs[0], "private/site.pem": theirs[1].get_secret_value()}
+    site.start(
+        swanctl(wanted, authentication="auth = pubkey", certificates="certs = site.pem", secret="unused"),
+        {**files, "x509ca/ca.pem": authority.certificate},
+    )
+    rig.reconcile()
+    since = rig.connected(domain).since
+    assert domain.vm.replies(SERVER[0]) == 3
+    renewed = authority.issue("red.gateway.example")
+    domain.connections = (replace(wanted, authentication=CertificateAuthentication(*renewed, authority.certificate)),)
+    rig.reconcile()
+    assert rig.connected(domain).since == since
+    rig.service.down("red", "site")
+    assert rig.service.up("red", "site", PATIENCE).state == "connected"
+
+
+def test_a_certificate_of_another_authority_is_told(rig: Rig) -> None:
+    domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEERS[0])
+    authority, other = Authority(), Authority()
+    ours, theirs = authority.issue("red.gateway.example"), other.issue("site.red.example")
+    wanted = connection(domain, PEERS[0], authentication=CertificateAuthentication(*ours, authority.certificate))
+    domain.connections = (wanted,)
+    site.start(
+        swanctl(wanted, authentication="auth = pubkey", certificates="certs = site.pem", secret="unused"),
+        {
+            "x509/site.pem": theirs[0],
+            "private/site.pem": theirs[1].get_secret_value(),
+            "x509ca/ca.pem": authority.certificate,
+        },
+    )
+    rig.reconcile()
+    status = rig.service.up("red", "site", PATIENCE)
+    assert status.last_error
+    assert status.last_error.code == "peer_certificate"
+    assert "the certificate of the peer site.red.example is not trusted" in status.text
+
+
+def test_a_route_based_tunnel_carries_what_its_routes_say(rig: Rig) -> None:
+    domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEERS[0])
+    wanted = connection(domain, PEERS[0], traffic_selectors=None)
+    domain.connections = (wanted,)
+    site.start(swanctl(wanted, local_ts="0.0.0.0/0, ::/0", remote_ts="0.0.0.0/0, ::/0"))
+    site.namespace.ip("rule add pref 100 iif lo from 203.0.113.20 lookup main")
+    if rig.service.backend.in_user_space:  # there strongSwan 5.9 installs no IPv6 route beside an IPv4 peer
+        site.namespace.ip("-6 route add fd00:1::/64 dev ipsec0")
+    rig.reconcile()
+    rig.connected(domain)
+    for server in SERVER:
+        assert domain.vm.replies(server) == 3
+
+
+def test_one_domain_reaches_two_route_based_sites(rig: Rig) -> None:
+    domain = rig.add_domain("red", "198.51.100.10")
+    for number, peer in enumerate(PEERS, start=2):
+        site = rig.add_site(f"site{number}", peer, servers=(f"10.{number}.0.10",))
+        routes = (ConnectionRoute(f"10.{number}.0.0/24"),)
+        wanted = connection(domain, peer, name=f"site{number}", traffic_selectors=None, routes=routes)
+        domain.connections = (*domain.connections, wanted)
+        site.start(swanctl(wanted, local_ts=f"10.{number}.0.0/24", remote_ts="10.1.1.0/24"))
+    rig.reconcile()
+    for number in (2, 3):
+        rig.connected(domain, f"site{number}")
+        assert domain.vm.replies(f"10.{number}.0.10") == 3
+
+
+def test_a_site_may_have_an_address_of_a_prefix_that_the_cloud_has_too(rig: Rig) -> None:
+    domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEERS[0], servers=("10.1.1.5",))
+    moved = (ConnectionRoute("10.1.1.5/32"),)
+    selectors = TrafficSelectors(("10.1.1.0/24",), ("10.1.1.5/32",))
+    wanted = connection(domain, PEERS[0], traffic_selectors=selectors, routes=moved)
+    domain.connections = (wanted,)
+    site.start(swanctl(wanted, local_ts="10.1.1.5/32", remote_ts="10.1.1.0/24"))
+    rig.reconcile()
+    rig.connected(domain)
+    assert domain.vm.replies("10.1.1.5") == 3

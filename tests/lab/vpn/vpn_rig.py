@@ -196,15 +196,13 @@ class Rig:
         self._specifications: dict[str, CompartmentSpecification] = {}
         self.domains: dict[str, Domain] = {}
         self.sites: list[Site] = []
-        self.services: list[VpnService] = []
         self.internet = self._namespace("net")
         self.internet.forward()
         self.service = self.new_service()
 
     def new_service(self) -> VpnService:
-        service = VpnService(self.directory / "vpn")
-        self.services.append(service)
-        return service
+        """Start a gateway's service; the one before is to be closed first."""
+        return VpnService(self.directory / "vpn")
 
     def add_domain(self, name: str, *outside: str) -> Domain:
         specification = CompartmentSpecification(name, ("10.1.1.254", "fd00:1::fffe"), outside, CLOUD)
@@ -288,8 +286,7 @@ class Rig:
         self.service.reconcile({})
         for site in self.sites:
             site.stop()
-        for service in self.services:
-            service.close()
+        self.service.close()
         for name in self.domains:
             made = Compartments(f"{PREFIX}{name}", ROUTER_MAC)
             run_in(self.internet.path, lambda made=made: made.reconcile({}))

@@ -1,0 +1,108 @@
+"""Nothing of the tenant leaves in clear, whatever happens to its tunnel."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from vpn_rig import PATIENCE, SERVER, Domain, Rig, connection, run, swanctl, until
+
+PEER = "203.0.113.20"
+
+
+class Capture:
+    """What crosses the Internet besides IKE, ESP and ARP."""
+
+    def __init__(self) -> None:
+        self.packets: list[str] = []
+
+
+@contextmanager
+def capture_in_clear(rig: Rig, domain: Domain) -> Iterator[Capture]:
+    assert domain.compartment.outside
+    words = ("not", "(udp port 500 or udp port 4500 or esp or arp or icmp6[0] = 135 or icmp6[0] = 136)")
+    tcpdump = ("tcpdump", "-l", "-n", "--immediate-mode", "-i", domain.compartment.outside.interface, " ".join(words))
+    process = subprocess.Popen(
+        ["ip", "netns", "exec", rig.internet.name, *tcpdump],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
+    for line in process.stderr:
+        if "listening on" in line:
+            break
+    captured = Capture()
+    yield captured
+    process.send_signal(signal.SIGINT)
+    captured.packets = [line for line in process.communicate()[0].splitlines() if line]
+
+
+def test_nothing_leaves_in_clear_at_start_stop_crash_and_change(rig: Rig) -> None:
+    domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEER)
+    wanted = connection(domain, PEER)
+    site.start(swanctl(wanted))
+    senders = [domain.vm.start(f"ping -n -i 0.005 {server}") for server in SERVER]
+    with capture_in_clear(rig, domain) as captured:
+        domain.connections = (wanted,)
+        rig.reconcile()
+        rig.connected(domain)
+        before = rig.service.status()["red"].pid
+        assert before
+        os.kill(before, signal.SIGKILL)
+        until(lambda: rig.service.status()["red"].pid not in (before, None), "no new daemon")
+        rig.connected(domain)
+        rig.service.down("red", "site")
+        rig.service.up("red", "site", PATIENCE)
+        changed = replace(wanted, ike=replace(wanted.ike, dh_group="modp2048"))
+        site.load(swanctl(changed, proposals="aes256-sha256-modp2048"))
+        domain.connections = (changed,)
+        rig.reconcile()
+        until(lambda: "MODP_2048" in (rig.status(domain).ike_suite or ""), "the change had no effect")
+        assert domain.vm.replies(SERVER[0]) == 3
+        domain.connections = (replace(changed, enabled=False),)
+        rig.reconcile()
+        rig.service.reconcile({})
+    for sender in senders:
+        sender.kill()
+        sender.communicate()
+    assert captured.packets == []
+
+
+def test_the_capture_would_have_seen_it(rig: Rig) -> None:
+    domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEER)
+    wanted = connection(domain, PEER)
+    site.start(swanctl(wanted))
+    domain.connections = (wanted,)
+    rig.reconcile()
+    rig.connected(domain)
+    with capture_in_clear(rig, domain) as captured:
+        domain.run("nft delete table inet tenant_gateway")
+        domain.run("ip rule del pref 1001")
+        domain.run("ip rule del pref 1002")
+        domain.vm.replies(SERVER[0])
+    assert any(f"> {SERVER[0]}: ICMP echo request" in packet for packet in captured.packets)
+
+
+def test_what_comes_in_clear_from_the_outside_is_dropped(rig: Rig) -> None:
+    domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEER)
+    wanted = connection(domain, PEER)
+    site.start(swanctl(wanted))
+    domain.connections = (wanted,)
+    rig.reconcile()
+    rig.connected(domain)
+    assert domain.compartment.outside
+    rig.internet.ip(f"route add 10.1.1.11 via 198.51.100.10 dev {domain.compartment.outside.interface}")
+    rig.internet.ip("addr add 192.0.2.1/32 dev lo")
+    received = run(f"ip netns exec {domain.vm.name} cat /proc/net/snmp")
+    rig.internet.run("ping -n -c 3 -i 0.05 -W 0.2 -I 192.0.2.1 10.1.1.11", check=False)
+    assert _requests(run(f"ip netns exec {domain.vm.name} cat /proc/net/snmp")) == _requests(received)
+    assert site.namespace.replies("10.1.1.11", source=SERVER[0]) == 3
+    assert _requests(run(f"ip netns exec {domain.vm.name} cat /proc/net/snmp")) == _requests(received) + 3
+
+
+def _requests(snmp: str) -> int:
+    names, values = (line.split() for line in snmp.splitlines() if line.startswith("Icmp:"))
+    return int(values[names.index("InEchos")])
