@@ -20,6 +20,7 @@ def configure() -> None:
         cache_logger_on_first_use=True,
     )
     for_eyes = sys.stderr.isatty()
+    traces = structlog.dev.RichTracebackFormatter(show_locals=False)  # a document among the locals has secrets
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -27,7 +28,9 @@ def configure() -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *([] if for_eyes else [structlog.processors.format_exc_info]),
-                structlog.dev.ConsoleRenderer() if for_eyes else structlog.processors.JSONRenderer(),
+                structlog.dev.ConsoleRenderer(exception_formatter=traces)
+                if for_eyes
+                else structlog.processors.JSONRenderer(),
             ],
         )
     )

@@ -12,6 +12,7 @@ from gateway.policy.certificates import certificate_faults
 from gateway.policy.claims import Claims
 from gateway.policy.connections import CertificateAuthentication, EspProposal, IpsecConnection, TrafficSelectors
 from gateway.policy.faults import Fault
+from gateway.policy.frontend_checks import frontends
 from gateway.policy.model import RoutingDomain
 from gateway.policy.public import default_local_address, public_address_faults
 from gateway.policy.route_checks import PrefixSet, route_faults
@@ -33,25 +34,39 @@ def local_end_faults(domain: RoutingDomain, ports: Mapping[str, Port]) -> Iterat
             yield Fault(at, f"{detail}: give the gateway's end of the tunnel")
 
 
-def ipsec_faults(domain: RoutingDomain, claims: Claims, held: RoutingDomain | None) -> Iterator[Fault]:
-    """Ends, credentials, selectors, routes and suites of the domain's tunnels.
+def remote_end_faults(domain: RoutingDomain, claims: Claims) -> Iterator[Fault]:
+    """Other ends that no tunnel can lead to."""
+    tunnels = list(_tunnels(domain))
+    if not tunnels:
+        return
+    inside = PrefixSet(prefix for subnet in domain.virtual_subnets for prefix in subnet.prefixes)
+    hosts = {record.provider_address for record in domain.lookup_records}
+    public = {frontend.address for _, frontend in frontends(domain)} | {one.address for one in domain.public_addresses}
+    for at, connection in tunnels:
+        local, remote, pointer = connection.local_address, connection.remote_address, f"{at}/remote_address"
+        if kind := why_not_routable(remote):
+            yield Fault(pointer, f"{remote} is never routed: {kind}")
+        if inside.hold(f"{remote}/{128 if family(remote) == 6 else 32}"):
+            yield Fault(pointer, f"{remote} is in a virtual subnet of this routing domain, which the tunnel leads to")
+        if remote in hosts or claims.is_provider_address(remote):
+            yield Fault(pointer, f"{remote} is a provider address: no tunnel may lead into the provider network")
+        if remote == local or remote in public or claims.is_own_address(remote):
+            yield Fault(pointer, f"{remote} is an address of this gateway: give that of the other end")
+        if local is not None and family(local) != family(remote):
+            yield Fault(f"{at}/local_address", f"{local} and {remote} are of different IP families")
+
+
+def ipsec_faults(domain: RoutingDomain, held: RoutingDomain | None) -> Iterator[Fault]:
+    """Credentials, selectors, routes and suites of the domain's tunnels.
 
     Credentials that `held`, the domain as it is, has at the same connection are not looked at again: a certificate that
     expired meanwhile must not keep the domain from being changed.
     """
-    tunnels = list(_tunnels(domain))
-    if not tunnels:
-        return
     before = {one.name: one.authentication for one in held.ipsec_connections()} if held else {}
     prefixes = [prefix for subnet in domain.virtual_subnets for prefix in subnet.prefixes]
-    own, reached = PrefixSet(prefixes), PrefixSet([*prefixes, *(route.prefix for route in domain.customer_routes)])
-    hosts = {record.provider_address for record in domain.lookup_records}
-    for at, connection in tunnels:
+    reached = PrefixSet([*prefixes, *(route.prefix for route in domain.customer_routes)])
+    for at, connection in _tunnels(domain):
         yield from bound_faults(connection, at)
-        yield from _end_faults(connection, at, own, claims)
-        if connection.remote_address in hosts or claims.is_provider_address(connection.remote_address):
-            detail = f"{connection.remote_address} is a provider address: no tunnel may lead into the provider network"
-            yield Fault(f"{at}/remote_address", detail)
         if before.get(connection.name) != connection.authentication:
             yield from _credential_faults(connection, f"{at}/authentication")
         if connection.traffic_selectors is not None:
@@ -64,22 +79,6 @@ def _tunnels(domain: RoutingDomain) -> Iterator[tuple[str, IpsecConnection]]:
     for index, connection in enumerate(domain.network_connections):
         if isinstance(connection, IpsecConnection):
             yield f"/network_connections/{index}", connection
-
-
-def _end_faults(connection: IpsecConnection, at: str, own: PrefixSet, claims: Claims) -> Iterator[Fault]:
-    local, remote, pointer = connection.local_address, connection.remote_address, f"{at}/remote_address"
-    if kind := why_not_routable(remote):
-        yield Fault(pointer, f"{remote} is never routed: {kind}")
-    if own.hold(_alone(remote)):
-        yield Fault(pointer, f"{remote} is in a virtual subnet of this routing domain, which the tunnel leads to")
-    if local == remote or claims.is_own_address(remote):
-        yield Fault(pointer, f"{remote} is the gateway's own address: give that of the other end")
-    if local is not None and family(local) != family(remote):
-        yield Fault(f"{at}/local_address", f"{local} and {remote} are of different IP families")
-
-
-def _alone(address: str) -> str:
-    return f"{address}/{128 if ':' in address else 32}"
 
 
 def _credential_faults(connection: IpsecConnection, at: str) -> Iterator[Fault]:

@@ -16,7 +16,7 @@ from gateway.policy.frontend_checks import (
     public_address_target_faults,
     service_address_faults,
 )
-from gateway.policy.ipsec_checks import ipsec_faults, local_end_faults
+from gateway.policy.ipsec_checks import ipsec_faults, local_end_faults, remote_end_faults
 from gateway.policy.model import Host, Policy, RoutingDomain
 from gateway.policy.route_checks import connection_faults, customer_route_faults, equal_route_faults, route_faults
 from gateway.policy.subnet_checks import record_faults, subnet_faults
@@ -60,7 +60,8 @@ def domain_faults(
         *record_faults(domain),
         *customer_route_faults(domain),
         *port_faults(domain, ports),
-        *ipsec_faults(domain, claims, held),
+        *remote_end_faults(domain, claims),
+        *ipsec_faults(domain, held),
         *load_balancer_faults(domain),
         *frontend_faults(domain, ports),
         *public_address_target_faults(domain),

@@ -22,8 +22,8 @@ FAULTS = [
     (f"{C}/remote_address", "224.0.0.5", "=", "multicast"),
     (f"{C}/remote_address", "0.0.0.0", "=", "of this network"),
     (f"{C}/remote_address", "127.0.0.1", "=", "loopback"),
-    (f"{C}/remote_address", "198.51.100.10", "=", "the gateway's own address"),
-    (f"{C}/remote_address", "198.51.100.1", "=", "the gateway's own address"),
+    (f"{C}/remote_address", "198.51.100.10", "=", "an address of this gateway"),
+    (f"{C}/remote_address", "198.51.100.1", "=", "an address of this gateway"),
     (f"{C}/remote_address", "192.168.6.2", "=", "provider address"),
     (f"{C}/remote_address", "192.168.2.20", "=", "provider address"),
     (f"{C}/remote_address", "192.168.6.4", "=", "provider address"),
@@ -148,6 +148,12 @@ def test_two_domains_may_not_share_a_peer_at_the_address_that_is_taken_where_non
     del joined["network_connections"][1]["local_address"]
     red["network_connections"] = [TUNNEL | {"local_address": None, "traffic_selectors": None}]
     assert list(found()) == [f"{RED}/network_connections/0/remote_address"]
+
+
+def test_a_public_address_is_no_other_end(joined: Plain, found: Found) -> None:
+    joined["public_addresses"] = [MACHINE | {"address": "198.51.100.20"}]
+    joined["network_connections"][1]["remote_address"] = "198.51.100.20"
+    assert list(found()) == [f"{C}/remote_address"]
 
 
 def test_faults_of_a_tunnel_are_told_at_once(joined: Plain, document: Plain, found: Found) -> None:

@@ -1,6 +1,10 @@
 """Secrets through the service: what comes out of it, what may be pushed back, and what is programmed."""
 
+import os
+import subprocess
+import sys
 import zlib
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -156,3 +160,32 @@ def test_a_peer_may_not_be_a_host_that_another_document_named(tmp_path: Path) ->
         assert [error["pointer"] for error in answer.json()["errors"]] == ["/network_connections/0/remote_address"]
         answer = client.put("/v1/policy", json={"routing_domains": [blue(tunnel())]})
         assert answer.is_success, "the document replaces the host"
+
+
+FAIL = """
+import structlog
+from gateway import logs
+
+logs.configure()
+try:
+    body = "%s"
+    raise RuntimeError("on purpose")
+except RuntimeError:
+    structlog.get_logger("test").exception("failed")
+"""
+
+
+@pytest.mark.parametrize("for_eyes", [True, False])
+def test_no_log_shows_what_a_failure_had_at_hand(for_eyes: bool) -> None:
+    reading, writing = os.openpty() if for_eyes else os.pipe()
+    # What runs is read from stdin: a trace shows no lines of it.
+    command = subprocess.run([sys.executable, "-"], input=(FAIL % PSK).encode(), stderr=writing, check=False)
+    os.close(writing)
+    shown = b""
+    with suppress(OSError):  # how a terminal ends
+        while part := os.read(reading, 1 << 16):
+            shown += part
+    os.close(reading)
+    assert command.returncode == 0
+    assert b"on purpose" in shown
+    assert PSK.encode() not in shown
