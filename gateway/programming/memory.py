@@ -14,6 +14,8 @@ from gateway.programming.space import Space
 
 CONNECTION_LINES = 4096  # 4 IPv4 connections each
 CONNECTION_LINES6 = 2048  # an IPv6 connection each
+CONNECTION_LINES_AT_FIRST = 64  # 4 KB each; the programs take more into use when they need it
+CONNECTION_LINES6_AT_FIRST = 64
 CHUNK_LINES = 1 << 16  # of the arena, 4 MB: a domain's block must fit
 _GENERATION_SHIFT = 56  # in the second word of a connection: struct connection's meta
 
@@ -147,6 +149,7 @@ class Memory:
         self._connections[six : six + CONNECTION_LINES6] = 0
         row["connections4"], row["connections6"] = four, six
         row["connections4_lines"], row["connections6_lines"] = CONNECTION_LINES, CONNECTION_LINES6
+        row["connections4_used"], row["connections6_used"] = CONNECTION_LINES_AT_FIRST, CONNECTION_LINES6_AT_FIRST
 
     def forget_connections_of(self, number: int, generation: int) -> None:
         """Remove what is left from the last time that the access lists had this generation number."""

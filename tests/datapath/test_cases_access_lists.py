@@ -241,13 +241,17 @@ def flood(gateway: Gateway, flows: int) -> None:
     root["capture"] = 1
 
 
-def used_entries(gateway: Gateway) -> int:
-    """IPv4 connections of blue."""
+def used_lines(gateway: Gateway) -> numpy.typing.NDArray[numpy.uint64]:
+    """The part of blue's IPv4 connections that is in use."""
     maps, layout = gateway.programs.datapath.maps, gateway.programs.layout
     row = maps["domains"].records(layout.struct("domain"))[gateway.programs.programmer.numbers()[BLUE]]
     lines = maps["connections"].mmap().view(numpy.uint64).reshape(-1, 8)
-    own = lines[int(row["connections4"]) : int(row["connections4"]) + int(row["connections4_lines"])]
-    return int(numpy.count_nonzero(own[:, 1::2]))
+    return lines[int(row["connections4"]) : int(row["connections4"]) + int(row["connections4_used"])]
+
+
+def used_entries(gateway: Gateway) -> int:
+    """IPv4 connections of blue."""
+    return int(numpy.count_nonzero(used_lines(gateway)[:, 1::2]))
 
 
 def test_a_full_connection_table_of_one_tenant_leaves_anothers_alone(gateway: Gateway) -> None:
@@ -271,6 +275,18 @@ def test_a_flood_of_questions_does_not_end_a_tenants_own_answered_flows(gateway:
         assert gateway.send(*frame).action == "forwarded"
     flood(gateway, 60_000)
     assert {gateway.send(*answer).action for answer in answers} == {"forwarded"}
+
+
+def test_no_flow_is_forgotten_while_the_table_grows(gateway: Gateway) -> None:
+    gateway.hold(both_guarded())
+    ports = range(1024, 5024)
+    first = len(used_lines(gateway))
+    for port in ports:
+        assert gateway.send(*out(asked(UDP(sport=port, dport=53)))).action == "forwarded"
+    assert len(used_lines(gateway)) >= first * 16
+    assert used_entries(gateway) == len(ports)
+    for port in ports:
+        assert gateway.send(*back(told(UDP(sport=53, dport=port)))).action == "forwarded"
 
 
 def test_in_a_full_table_new_flows_are_still_asked_about_and_let_through(gateway: Gateway) -> None:

@@ -53,6 +53,12 @@ static __always_inline __u32 fold(const __u32 *address6)
 	return address6[0] ^ rotate_left(address6[1], 9) ^ rotate_left(address6[2], 18) ^ rotate_left(address6[3], 27);
 }
 
+/* The same for an IPv4 address, which is the last of four words. */
+static __always_inline __u32 fold4(__u32 address)
+{
+	return rotate_left(address, 27);
+}
+
 /* Multiplicative hashing; the builder has tried the multiplier on these very keys. */
 static __always_inline __u32 home(__u32 key, const struct region *region)
 {

@@ -4,6 +4,7 @@
  */
 #include "answer.h"
 #include "flow_admission.h"
+#include "known_flows.h"
 #include "neighbour_answer.h"
 #include "rewrite.h"
 #include "route.h"
@@ -163,17 +164,14 @@ static __always_inline MUST_CHECK int check_hairpin(struct xdp_md *ctx, const st
 }
 
 /* From a parsed packet to where it goes. */
-static __always_inline MUST_CHECK int decide(struct xdp_md *ctx, struct packet *p, bool *listed)
+static __always_inline MUST_CHECK int decide(struct xdp_md *ctx, struct packet *p)
 {
 	int verdict = find_route(p);
 
 	if (verdict)
 		return verdict;
 	verdict = admit_to_forwarding(p);
-	if (verdict || p->local)
-		return verdict;
-	*listed = table_of(p)->flags & TABLE_LISTS;
-	return check_hairpin(ctx, p);
+	return verdict || p->local ? verdict : check_hairpin(ctx, p);
 }
 
 /*
@@ -321,7 +319,6 @@ int gateway(struct xdp_md *ctx)
 {
 	struct packet packet = {}, *p = &packet;
 	struct root *root = the_root();
-	bool listed = false;
 
 	if (!root || !root->directory)
 		return XDP_PASS;
@@ -345,9 +342,14 @@ int gateway(struct xdp_md *ctx)
 		continue_in(ctx, p, STAGE_NEIGHBOUR, verdict);
 		return done(ctx, p, DROP_INTERNAL);
 	}
-	if (!verdict)
-		verdict = decide(ctx, p, &listed);
-	if (!verdict && listed) {
+	if (!verdict) {
+		if (table_of(p)->flags & TABLE_LISTS)
+			look_up_flow(p);
+		forget(p->looked_up);
+		forget_all(p->place);
+		verdict = decide(ctx, p);
+	}
+	if (!verdict && !p->local && table_of(p)->flags & TABLE_LISTS && !pass_known(p, more_of(p)->generation)) {
 		continue_in(ctx, p, STAGE_ADMIT, verdict);
 		return done(ctx, p, DROP_INTERNAL);
 	}

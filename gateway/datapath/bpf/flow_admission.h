@@ -2,7 +2,7 @@
 #pragma once
 
 #include "access_list.h"
-#include "connections.h"
+#include "new_connections.h"
 
 struct lists { /* that hold for one side of a packet: lines over all chunks, 0: none */
 	__u32 of_subnet, of_address;
@@ -142,7 +142,7 @@ static __always_inline int admit_known_flow(const struct packet *p, const struct
 	struct table_more *more = line_of(block, 1);
 	struct entry entry;
 
-	if (!domain || !entry_at(&entry, domain, flow, flow->six, way & (WAYS - 1)))
+	if (!domain || !entry_at(&entry, domain, flow, flow->six, way & (WAYS4 - 1)))
 		return DROP_INTERNAL;
 	if (meta >> CONNECTION_GENERATION_SHIFT != (more->generation & 0xff)) {
 		int verdict = ask_lists(p, block, from_initiator);
@@ -175,7 +175,7 @@ __noinline int admit_flow(struct xdp_md *ctx, struct packet *p)
 	if (error && quoted_flow(ctx, p, &flow) && find_connection(p->domain, &flow) >= 0)
 		return VERDICT_NONE;
 	flow_of_packet(&flow, p);
-	int way = find_connection(p->domain, &flow);
+	int way = p->looked_up && !p->place ? -1 : find_connection(p->domain, &flow);
 	int verdict = way < 0 ? ask_lists(p, &block, true) : admit_known_flow(p, &block, &flow, way);
 
 	if (verdict)

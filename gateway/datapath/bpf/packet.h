@@ -74,6 +74,8 @@ struct packet {
 	/* an ICMP error is owed; type 0: none. (Echo replies have no need of it.) */
 	__u8 error_type, error_code;
 	__u8 verdict; /* where another program finishes the packet */
+	__u8 looked_up; /* its flow was looked for */
+	__u64 place;	/* and found there, 0: nowhere */
 	__u32 error_data;
 };
 
@@ -82,6 +84,7 @@ struct packet {
  * comes behind once for every kind of headers. (One instruction: the low 16 bits in the machine's own order.)
  */
 #define forget(value) asm volatile("%0 = le16 %0" : "+r"(value))
+#define forget_all(value) asm volatile("%0 = le64 %0" : "+r"(value))
 
 static __always_inline __u64 mac_of(const void *address)
 {

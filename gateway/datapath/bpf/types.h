@@ -204,7 +204,11 @@ struct domain {
 	__u32 connections6;
 	__u32 connections6_lines;
 	__u8 id[16]; /* RDID */
-	__u8 padding[32];
+	/* written by the programs: lines in use, powers of two, and whether somebody is at making them more */
+	__u32 connections4_used;
+	__u32 connections6_used;
+	__u32 growing;
+	__u8 padding[20];
 };
 
 struct root {

@@ -1,0 +1,90 @@
+/* Packets of flows that are known already, the short way: nearly all packets of a domain with access lists. */
+#pragma once
+
+#include "connections.h"
+
+/* An IPv4 packet's flow, as its entry has it. */
+struct plain_flow {
+	__u64 addresses;
+	__u32 ports;
+	bool sender_high;
+};
+
+static __always_inline struct plain_flow plain_flow_of(const struct packet *p)
+{
+	__u32 source = p->source[V4], destination = p->destination[V4];
+	bool high = source != destination ? source > destination : p->source_port > p->destination_port;
+
+	return (struct plain_flow){
+		.addresses = high ? (__u64)source << 32 | destination : (__u64)destination << 32 | source,
+		.ports = high ? (__u32)p->source_port << 16 | p->destination_port : (__u32)p->destination_port << 16 | p->source_port,
+		.sender_high = high,
+	};
+}
+
+#define PLACE_NONE 0
+
+static __always_inline __u32 place_in(__u32 number, __u64 addresses, __u32 ports, __u32 protocol)
+{
+	struct line *line = connection_line(number);
+
+	if (!line)
+		return PLACE_NONE;
+	for (__u32 way = 0; way < CELLS_PER_LINE; way++) {
+		__u64 word = *(volatile __u64 *)&line->words[way * 2 + 1];
+		__u32 kind = meta_of(word) & (0xff | CONNECTION_FRAGMENT << CONNECTION_STATE_SHIFT);
+
+		if ((__u32)word == ports && kind == protocol && *(volatile __u64 *)&line->words[way * 2] == addresses)
+			return number * CELLS_PER_LINE + way + 1;
+	}
+	return PLACE_NONE;
+}
+
+/* The place of a flow's entry, counted over the whole map from 1 on. */
+__noinline __u32 find_place(__u32 number, __u64 addresses, __u32 ports, __u32 protocol)
+{
+	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
+	__u32 hash = hash_of_flow(fold4(addresses), fold4(addresses >> 32), ports, ports >> 16, protocol);
+
+	if (!domain || !domain->connections4_used)
+		return PLACE_NONE;
+	__u32 mask = domain->connections4_used - 1, first = domain->connections4;
+	__u32 place = place_in(first + (hash & mask), addresses, ports, protocol);
+
+	return place ? place : place_in(first + (hash >> 16 & mask), addresses, ports, protocol);
+}
+
+/*
+ * The place for what nearly all packets are, IPv4 with ports. To be asked early, so that the way from memory and the rest of the
+ * work overlap.
+ */
+static __always_inline void look_up_flow(struct packet *p)
+{
+	if (is_six(p) || p->fragment || !has_ports(p->protocol))
+		return;
+	struct plain_flow flow = plain_flow_of(p);
+
+	p->looked_up = true;
+	p->place = find_place(p->domain, flow.addresses, flow.ports, p->protocol);
+}
+
+/* Lets a packet pass whose flow the lists in force have allowed. */
+static __always_inline bool pass_known(const struct packet *p, __u8 generation)
+{
+	__u32 place = p->place;
+	struct line *line = connection_line((place - 1) / CELLS_PER_LINE);
+
+	if (!place || !line)
+		return false;
+	struct entry entry = {.ports_and_meta = &line->words[((place - 1) % CELLS_PER_LINE) * 2 + 1]};
+	struct plain_flow flow = plain_flow_of(p);
+	__u64 word = *(volatile __u64 *)entry.ports_and_meta;
+	__u32 meta = meta_of(word);
+
+	if ((__u32)word != flow.ports || meta >> CONNECTION_GENERATION_SHIFT != generation || is_expired(meta, now_tick()))
+		return false;
+	bool from_initiator = !(meta >> CONNECTION_STATE_SHIFT & CONNECTION_INITIATOR_HIGH) == !flow.sender_high;
+
+	touch_connection(&entry, word, from_initiator, p->tcp_flags, generation);
+	return true;
+}
