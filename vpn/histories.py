@@ -29,6 +29,7 @@ class Record:
     evidence: Evidence
     state: State = "connecting"
     since: float = 0.0
+    new: bool = True  # until the daemon's SAs were seen: one that is there already was adopted
     held: bool = False
     failing: bool = False
     undiagnosed: Cause | None = None  # a failure whose cause the peer may still tell
@@ -49,7 +50,7 @@ class Record:
             self.evidence = Evidence(self.connection)
         state = self._state(installed is not None)
         if state != self.state or not self.since:
-            age = self.sa.established_s if self.sa and installed and not self.since else None
+            age = self.sa.established_s if self.sa and installed and self.new else None
             self.state, self.since = state, now - (age or 0)
 
     def _state(self, installed: bool) -> State:
@@ -158,6 +159,7 @@ class Histories:
             for key, record in self._by_key.items():
                 record.sa = best.get(key)
                 record.settle()
+                record.new = False
             self._changed.notify_all()
 
     def rekeyed(self, event: str, message: Mapping[str, Any]) -> None:

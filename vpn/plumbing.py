@@ -2,14 +2,13 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from ipaddress import ip_network
 
 from pyroute2 import IPRoute  # type: ignore[import-untyped]
 
 from gateway.compartments.entering import run_in
 from vpn import firewall, routing, shaping
-from vpn.specification import EndpointSpecification, Tunnel
+from vpn.specification import EndpointSpecification, Tunnel, interface_number
 from vpn.suites import TUN_MTU, overhead
 
 TUN = "ipsec0"  # libipsec makes it, one for all tunnels
@@ -24,11 +23,6 @@ class Laid:
     device: str
     mtu: int
     rate_class: int
-
-
-def interface_number(key: str) -> int:
-    """Return the XFRM interface identifier of a tunnel: from its name, so that a later gateway finds it again."""
-    return int.from_bytes(sha256(key.encode()).digest()[:4]) | 1
 
 
 def plan(
@@ -50,37 +44,50 @@ def lay(specification: EndpointSpecification, laid: Collection[Laid], tun: bool)
 
 
 def _lay(specification: EndpointSpecification, laid: Collection[Laid], tun: bool) -> None:
-    if not tun:
-        _make_xfrm_interfaces(specification.outside, laid)
-    ways, marked = {}, []
-    rates: dict[str, dict[int, int]] = {specification.inside: {}}
+    prefixes = {route.prefix: place for place in laid for route in place.tunnel.connection.reached()}
+    with IPRoute() as netlink:
+        if not tun:
+            _make_xfrm_interfaces(netlink, specification.outside, laid)
+        indexes = {link.get("ifname"): link["index"] for link in netlink.get_links()}
+        firewall.set_rules(_marked(prefix, place) for prefix, place in prefixes.items())
+        for device, by_class in _rates(specification.inside, laid).items():
+            shaping.set_rates(netlink, indexes[device], by_class)
+        ours = {connection.local_address for connection in specification.connections if connection.local_address}
+        ways = {prefix: routing.Way(place.device, _mtu(prefix, place)) for prefix, place in prefixes.items()}
+        routing.set_ways(netlink, indexes, specification.inside, frozenset(ours), ways)
+
+
+def _mtu(prefix: str, place: Laid) -> int:
+    return max(place.mtu, _IPV6_LEAST_MTU) if ip_network(prefix).version == 6 else place.mtu
+
+
+def _marked(prefix: str, place: Laid) -> firewall.Marked:
+    connection = place.tunnel.connection
+    limited = connection.outbound_kbps or connection.inbound_kbps
+    return firewall.Marked(prefix, place.device, _mtu(prefix, place), place.rate_class if limited else 0)
+
+
+def _rates(inside: str, laid: Collection[Laid]) -> dict[str, dict[int, int]]:
+    """Return kbit/s by device and class: what enters a tunnel waits at its device, what leaves one at the inside."""
+    rates: dict[str, dict[int, int]] = {inside: {}}
     for place in laid:
         connection = place.tunnel.connection
-        rates.setdefault(place.device, {})
+        of_device = rates.setdefault(place.device, {})
         if connection.outbound_kbps:
-            rates[place.device][place.rate_class] = connection.outbound_kbps
+            of_device[place.rate_class] = connection.outbound_kbps
         if connection.inbound_kbps:
-            rates[specification.inside][place.rate_class] = connection.inbound_kbps
-        limited = place.rate_class if connection.outbound_kbps or connection.inbound_kbps else 0
-        for prefix in dict.fromkeys(route.prefix for route in connection.reached()):
-            mtu = max(place.mtu, _IPV6_LEAST_MTU) if ip_network(prefix).version == 6 else place.mtu
-            ways[prefix] = routing.Way(place.device, mtu)
-            marked.append(firewall.Marked(prefix, place.device, mtu, limited))
-    firewall.set_rules(marked)
-    shaping.set_rates(rates)
-    ours = {connection.local_address for connection in specification.connections if connection.local_address}
-    routing.set_ways(specification.inside, frozenset(ours), ways)
+            rates[inside][place.rate_class] = connection.inbound_kbps
+    return rates
 
 
-def _make_xfrm_interfaces(outside: str, laid: Collection[Laid]) -> None:
+def _make_xfrm_interfaces(netlink: IPRoute, outside: str, laid: Collection[Laid]) -> None:
     wanted = {place.device: place for place in laid}
-    with IPRoute() as netlink:
-        held = {link.get("ifname"): link["index"] for link in netlink.get_links()}
-        for name, place in wanted.items():
-            if name not in held:
-                number = interface_number(place.tunnel.key)
-                netlink.link("add", ifname=name, kind="xfrm", xfrm_link=held[outside], xfrm_if_id=number)
-            netlink.link("set", ifname=name, mtu=max(place.mtu, _IPV6_LEAST_MTU), state="up")
-        for name in held.keys() - wanted.keys():
-            if name.startswith("xfrm"):
-                netlink.link("del", index=held[name])
+    held = {link.get("ifname"): link["index"] for link in netlink.get_links()}
+    for name, place in wanted.items():
+        if name not in held:
+            number = interface_number(place.tunnel.key)
+            netlink.link("add", ifname=name, kind="xfrm", xfrm_link=held[outside], xfrm_if_id=number)
+        netlink.link("set", ifname=name, mtu=max(place.mtu, _IPV6_LEAST_MTU), state="up")
+    for name in held.keys() - wanted.keys():
+        if name.startswith("xfrm"):
+            netlink.link("del", index=held[name])

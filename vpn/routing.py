@@ -32,15 +32,19 @@ class Way:
     mtu: int
 
 
-def set_ways(inside: str, outside_addresses: frozenset[str], ways: Mapping[str, Way]) -> None:
-    """Make rules and routes of the calling thread's namespace what they should be. Raises NetlinkError, OSError."""
-    with IPRoute() as netlink:
-        indexes = {link.get("ifname"): link["index"] for link in netlink.get_links()}
-        for version, family in _FAMILIES.items():
-            of_family = {prefix: way for prefix, way in ways.items() if ip_network(prefix).version == version}
-            _set_routes(netlink, version, indexes, inside, of_family)
-            addresses = {address for address in outside_addresses if (":" in address) == (version == 6)}
-            _set_rules(netlink, family, _wanted_rules(inside, addresses, 32 if version == 4 else 128))
+def set_ways(
+    netlink: IPRoute,
+    indexes: Mapping[str, int],
+    inside: str,
+    outside_addresses: frozenset[str],
+    ways: Mapping[str, Way],
+) -> None:
+    """Make a namespace's rules and routes what they should be. Raises NetlinkError."""
+    for version, family in _FAMILIES.items():
+        of_family = {prefix: way for prefix, way in ways.items() if ip_network(prefix).version == version}
+        _set_routes(netlink, version, indexes, inside, of_family)
+        addresses = {address for address in outside_addresses if (":" in address) == (version == 6)}
+        _set_rules(netlink, family, _wanted_rules(inside, addresses, 32 if version == 4 else 128))
 
 
 def _wanted_rules(inside: str, addresses: set[str], length: int) -> dict[tuple[Any, ...], dict[str, Any]]:

@@ -16,15 +16,8 @@ _QUEUE_SECONDS = 0.05  # room for a TCP flow's bursts without much delay
 _LEAST_QUEUE, _PACKET_BYTES = 64, 1400
 
 
-def set_rates(rates: Mapping[str, Mapping[int, int]]) -> None:
-    """Limit, by device and class, to kbit/s; in the calling thread's namespace. Raises NetlinkError."""
-    with IPRoute() as netlink:
-        indexes = {link.get("ifname"): link["index"] for link in netlink.get_links()}
-        for device, by_class in rates.items():
-            _set_rates(netlink, indexes[device], by_class)
-
-
-def _set_rates(netlink: IPRoute, index: int, by_class: Mapping[int, int]) -> None:
+def set_rates(netlink: IPRoute, index: int, by_class: Mapping[int, int]) -> None:
+    """Limit a device's classes to so many kbit/s. Raises NetlinkError."""
     limited = any(
         entry["parent"] == _RTNL_ROOT and entry.get("kind") == "htb" for entry in netlink.get_qdiscs(index=index)
     )

@@ -65,6 +65,11 @@ def tunnels(connections: Iterable[IpsecConnection], in_user_space: bool) -> dict
     return {connection.name: _tunnel(connection, by_routes, in_user_space) for connection in enabled}
 
 
+def interface_number(key: str) -> int:
+    """Return the XFRM interface identifier of a tunnel: from its name, so that a later gateway finds it again."""
+    return int.from_bytes(sha256(key.encode()).digest()[:4]) | 1
+
+
 def identities(connection: IpsecConnection) -> tuple[str | None, str]:
     """Return our identity, None for the certificate's subject, and the peer's."""
     ours = connection.local_id
@@ -98,7 +103,7 @@ def diagnosis_message(tunnel: Tunnel) -> dict[str, Any]:
     return {**addresses, "proposals": list(_EVERYTHING), "keyingtries": "1", "local": nobody, "remote": nobody}
 
 
-def _tunnel(connection: IpsecConnection, by_routes: bool, encapsulate: bool) -> Tunnel:
+def _tunnel(connection: IpsecConnection, by_routes: bool, in_user_space: bool) -> Tunnel:
     local, remote = _selectors(connection, by_routes)
     ike_lifetime, esp_lifetime, floored = _lifetimes(connection)
     child = {
@@ -115,13 +120,15 @@ def _tunnel(connection: IpsecConnection, by_routes: bool, encapsulate: bool) -> 
         "local_addrs": [connection.local_address],
         "remote_addrs": [connection.remote_address],
         "proposals": [ike_proposal(connection.ike)],
-        "encap": "yes" if encapsulate else "no",
+        "encap": "yes" if in_user_space else "no",
         "mobike": "no",  # both ends have one address: RFC 4555 would only move a tunnel off it
         "keyingtries": "0",
         "unique": "replace",
         "dpd_delay": f"{_DPD_SECONDS}s",
     }
     key = _key(connection, (message, child))
+    if not in_user_space:
+        child |= dict.fromkeys(("if_id_in", "if_id_out"), str(interface_number(key)))
     child |= {"rekey_time": f"{int(esp_lifetime * _REKEY_AT)}s", "life_time": f"{esp_lifetime}s"}
     rekey_ike = int(ike_lifetime * _REKEY_AT)
     message |= {"rekey_time": f"{rekey_ike}s", "over_time": f"{ike_lifetime - rekey_ike}s", "children": {key: child}}
