@@ -98,7 +98,7 @@ class _DomainBlock:
         self._around = around
         self._layout = around.layout
         self._builder = BlockBuilder()
-        self._builder.reserve(2)
+        self._builder.reserve(4)
         self._subnet_index = {subnet.vsid: index for index, subnet in enumerate(domain.virtual_subnets)}
         self._links = [connection_port(connection, around.port_vlans) for connection in domain.l3_connections()]
         self._list_lines: dict[int, int] = {}

@@ -9,6 +9,7 @@
 #define DOMAINS_MAX 4096 /* domain 0 stands for "none" in the counters */
 #define DEVICES_MAX 256	 /* interfaces */
 #define PORTS_MAX 4096	 /* port 0 is none */
+#define CHOICES_MAX 16384 /* choice 0 is none */
 #define NEIGHBOUR_LINES 65536
 #define ENDPOINTS_MAX 32768 /* provider addresses that are sent to, by encapsulation; endpoint 0 is none */
 
@@ -20,6 +21,13 @@ union arena_line {
 	struct rewrite rewrite;
 	struct table table;
 	struct table_more table_more;
+	struct table_services table_services;
+	struct table_compartment table_compartment;
+	struct frontend frontend;
+	struct rule rule;
+	struct translated translated;
+	struct choice choice;
+	struct member members[2];
 	struct subnet subnet;
 	struct next_hop next_hop;
 	struct access_list access_list;
@@ -32,6 +40,9 @@ union arena_line {
 		enum encapsulation encapsulation;
 		enum capture_what capture_what;
 		enum connection_state connection_state;
+		enum frontend_kind frontend_kind;
+		enum rule_kind rule_kind;
+		enum member_state member_state;
 	} numbers;
 };
 
@@ -51,6 +62,10 @@ struct chunk {
 /* Whole tables in one value: their entries need no lookup of their own. */
 struct all_tables {
 	struct table_word entries[DOMAINS_MAX];
+};
+
+struct all_choices {
+	struct table_word entries[CHOICES_MAX];
 };
 
 struct all_ports {
@@ -89,6 +104,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct all_tables);
 } tables SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct all_choices);
+} choices SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

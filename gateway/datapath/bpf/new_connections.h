@@ -102,32 +102,32 @@ static __always_inline __u32 dispensable(__u64 word, __u32 now)
 	return 1 + age(meta, now);
 }
 
-struct choice {
+struct place {
 	__u32 rank; /* 0: no place can be had */
 	__u32 way;
 	__u64 replaced;
 };
 
 /* The best of a flow's places. */
-__noinline int choose_place(__u32 number, const struct flow *flow, struct choice *choice)
+__noinline int choose_place(__u32 number, const struct flow *flow, struct place *place)
 {
 	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
 	__u32 now = now_tick();
 	struct entry entry;
 
-	if (!domain || !flow || !choice)
+	if (!domain || !flow || !place)
 		return 0;
 	__u32 six = flow->six;
 
-	choice->rank = 0;
+	place->rank = 0;
 	for (__u32 way = 0; way < ways_of(six); way++) {
 		if (!entry_at(&entry, domain, flow, six, way))
 			return 0;
 		__u64 word = *(volatile __u64 *)entry.ports_and_meta;
 		__u32 rank = dispensable(word, now);
 
-		if (rank > choice->rank)
-			*choice = (struct choice){rank, way, word};
+		if (rank > place->rank)
+			*place = (struct place){rank, way, word};
 	}
 	return 0;
 }
@@ -136,22 +136,22 @@ __noinline int choose_place(__u32 number, const struct flow *flow, struct choice
 __noinline int add_connection(__u32 number, struct flow *flow, __u32 generation)
 {
 	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
-	struct choice choice = {};
+	struct place place = {};
 	struct entry entry;
 
 	if (!domain || !domain->connections4_used || !flow)
 		return 0;
 	__u32 six = flow->six;
 
-	choose_place(number, flow, &choice);
-	if (choice.rank < PLACE_EXPIRED && grow_connections(number, six))
-		choose_place(number, flow, &choice);
-	if (!choice.rank || !entry_at(&entry, domain, flow, six, choice.way & (WAYS4 - 1)))
+	choose_place(number, flow, &place);
+	if (place.rank < PLACE_EXPIRED && grow_connections(number, six))
+		choose_place(number, flow, &place);
+	if (!place.rank || !entry_at(&entry, domain, flow, six, place.way & (WAYS4 - 1)))
 		return 0;
 	__u32 state = flow->state | (flow->sender_high ? CONNECTION_INITIATOR_HIGH : 0);
 	__u32 meta = flow->protocol | state << CONNECTION_STATE_SHIFT | now_tick() << CONNECTION_SEEN_SHIFT | generation << CONNECTION_GENERATION_SHIFT;
 
-	if (__sync_val_compare_and_swap(entry.ports_and_meta, choice.replaced, BEING_WRITTEN) != choice.replaced)
+	if (__sync_val_compare_and_swap(entry.ports_and_meta, place.replaced, BEING_WRITTEN) != place.replaced)
 		return 0;
 	if (six) {
 		copy6((__u32 *)entry.addresses6, flow->low);

@@ -44,6 +44,7 @@ struct cell6 {
 };
 
 #define TARGET_LOCAL 0xffffffff /* a router address; index names its subnet */
+#define TARGET_FRONTEND 0x40000000u /* low bits: the routing domain whose frontend the address is; index: its number there */
 #define TARGET_HERE 0x80000000u /* with an endpoint: a rewrite record of what lies behind the gateway; routes lead there */
 
 /* A word of a trie node. */
@@ -62,7 +63,8 @@ struct directory {
 	__u32 provider4;	  /* the first of them, which most packets are for */
 	__u8 router_mac[6];
 	__u8 dscp_uniform; /* 0: pipe */
-	__u8 reserved[5];
+	__u8 reserved[3];
+	__u16 internet; /* the domain of the public external ports, 0: there is none */
 };
 
 struct directory_more { /* its second line */
@@ -83,8 +85,9 @@ struct rewrite {
 	__u8 padding[40];
 };
 
-/* The first two lines of a routing domain's block. */
+/* The first four lines of a routing domain's block. */
 #define TABLE_LISTS 1 /* access lists apply to some of it */
+#define TABLE_SERVICES 2 /* addresses of it are translated: struct table_services says which */
 
 struct table {
 	struct region exact4;
@@ -107,13 +110,106 @@ struct table_more {
 	__u32 padding[3];
 };
 
+/* Load balancing, network address translation, and tunnels' ends. */
+struct table_services {
+	struct region rules; /* (frontend + 1) << 17 | (UDP) << 16 | port -> target: number of the rule */
+	struct region translated4; /* CA of a member of a pool, or with a public address -> target: line of a struct translated */
+	struct region translated6;
+	__u32 frontends; /* line of number 0 */
+	__u32 numbered; /* line of the rule with number 0, which is none */
+	__u16 frontend_count, rule_count; /* numbers below */
+	__u8 distributed; /* hosts route between virtual subnets themselves */
+	__u8 padding[15];
+};
+
+struct table_compartment {
+	__u32 port; /* inside leg, 0: none */
+	__u32 service4; /* address that probes come from */
+	__u32 service6[4];
+	__u8 padding[40];
+};
+
+enum frontend_kind {
+	FRONTEND_NONE = 0,
+	FRONTEND_BALANCED = 1,
+	FRONTEND_ONE_TO_ONE = 2, /* all of it belongs to one machine */
+	FRONTEND_STEERED = 3, /* of the Internet's domain: IKE and ESP go to the compartment of the peer */
+};
+
+/* An address that stands for others. */
+struct frontend {
+	__u32 address[4]; /* IPv4: the last word */
+	__u32 machine[4]; /* the one behind it */
+	struct region peers; /* peer -> target: port, mac: where to there */
+	__u32 vsid; /* 0: public */
+	__u8 kind;
+	__u8 own; /* the router's own address besides */
+	__u8 padding[14];
+};
+
+enum rule_kind {
+	RULE_NONE = 0,
+	RULE_BALANCED = 1,
+	RULE_OUTBOUND = 2,
+};
+
+/* Connections carry its number: one that goes is not given again at once. Ports are in network order. */
+struct rule {
+	__u8 kind;
+	__u8 protocol;
+	__u8 distribution; /* 5, 3 or 2: how much of the tuple chooses */
+	__u8 idle; /* time limit in ticks: (1 + the low three bits) << the others */
+	__u16 port, backend_port;
+	__u16 frontend;
+	__u8 floating; /* the packet keeps the frontend's address */
+	__u8 is_public;
+	__u32 choice;
+	__u32 address[4]; /* the frontend's */
+	__u8 padding[32];
+};
+
+/* What becomes of packets that a customer address sends. */
+#define FALLBACKS 14
+struct translated {
+	__u16 frontend_after; /* number of its own public address, plus one; 0: it has none */
+	__u16 count;
+	struct {
+		__u16 port; /* of the machine, network order */
+		__u16 rule; /* the only public one that leads there */
+	} fallbacks[FALLBACKS];
+	__u8 padding[4];
+};
+
+/* Who takes a rule's connections: a block of its own, since it follows the members' health. */
+struct choice {
+	__u32 slots; /* line of the consistent-hash table: numbers of members, 16 bits each */
+	__u32 slot_count; /* 0: nobody */
+	__u32 members; /* line of number 0, which is none */
+	__u32 member_count; /* numbers below */
+	__u8 padding[48];
+};
+
+enum member_state {
+	MEMBER_ABSENT = 0,
+	MEMBER_ACTIVE = 1,
+	MEMBER_DRAINING = 2, /* keeps its connections */
+	MEMBER_DOWN = 3,
+};
+
+struct member {
+	__u32 address[4];
+	__u8 state;
+	__u8 padding[15];
+};
+
 /* A virtual subnet; with VSID 0, an l3 connection's side of the router. */
 struct subnet {
 	__u32 vsid;
 	__u32 access_list; /* line, 0: none */
 	__u32 router4;
 	__u32 router6[4];
-	__u8 padding[36];
+	__u16 outbound4, outbound6; /* rules by which its machines reach the Internet, 0: none */
+	__u8 padding[32];
 };
 
 enum next_hop_kind {
@@ -192,7 +288,7 @@ struct port {
 	__u8 padding[31];
 };
 
-/* The line of a domain's block, 0: withdrawn. The one word that a commit switches; many to a cache line. */
+/* The line of a domain's or a choice's block, 0: withdrawn. The one word that a commit switches; many to a cache line. */
 struct table_word {
 	__u32 line;
 	__u32 lines; /* of the block; for whoever adopts it */
@@ -271,7 +367,13 @@ enum connection_state {
 	CONNECTION_ANSWERED = 2,
 	CONNECTION_CLOSING = 4,
 	CONNECTION_FRAGMENT = 8, /* ports hold the IP id */
+	CONNECTION_TRANSLATED = 16, /* by a rule; then what follows holds instead */
 };
+
+/*
+ * A translated connection: low: the client. high (its last word): client's port | rule << 16. low_port: member, or a hash of the remote
+ * end. high_port: the port that source translation gave, 0: none. Generation: the rule's idle limit.
+ */
 
 struct neighbour {
 	__u32 address; /* 0: empty */
@@ -335,7 +437,12 @@ enum verdict {
 	DROP_ANSWER_LIMITED = 29,
 	DROP_NO_HEADROOM = 30,
 	DROP_INTERNAL = 31,
-	DROP_REASONS = 32,
+	DROP_VIP_NOT_SERVED = 32,
+	DROP_NO_MEMBER = 33,
+	DROP_NAT_EXHAUSTED = 34,
+	DROP_TRANSLATION_MISSING = 35,
+	DROP_NOT_TRANSLATABLE = 36,
+	DROP_REASONS = 64,
 	VERDICT_FORWARDED = 64,
 	VERDICT_ANSWERED = 65,
 	VERDICT_CONSUMED = 66,
@@ -350,6 +457,12 @@ IS_A_LINE(directory_more);
 IS_A_LINE(rewrite);
 IS_A_LINE(table);
 IS_A_LINE(table_more);
+IS_A_LINE(table_services);
+IS_A_LINE(table_compartment);
+IS_A_LINE(frontend);
+IS_A_LINE(rule);
+IS_A_LINE(translated);
+IS_A_LINE(choice);
 IS_A_LINE(subnet);
 IS_A_LINE(next_hop);
 IS_A_LINE(access_list);
