@@ -18,7 +18,7 @@ def main() -> None:
     for place, kind in FILE_SYSTEMS.items():
         Path(place).mkdir(exist_ok=True)
         _libc.mount(kind.encode(), place.encode(), kind.encode(), 0, None)
-    for module in Path("/modules").iterdir():
+    for module in sorted(Path("/modules").iterdir()):
         content = module.read_bytes()
         failed = _libc.syscall(_INIT_MODULE, content, len(content), b"")
         assert not failed, f"{module.name}: {os.strerror(ctypes.get_errno())}"

@@ -2,8 +2,10 @@
 
 import io
 import lzma
+import re
 import subprocess
 import tarfile
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,18 +22,18 @@ class NoKernelError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """What a machine needs to boot: the image, and modules by name."""
+    """What a machine needs to boot: the image, and modules by name, in the order in which they load."""
 
     image: bytes
     modules: dict[str, bytes]
 
 
-def stock_kernel(suite: str) -> Kernel:
-    """Return the kernel of a Debian suite; raises NoKernelError."""
+def stock_kernel(suite: str, modules: Collection[str] = MODULES) -> Kernel:
+    """Return the kernel of a Debian suite, with these modules and all they depend on; raises NoKernelError."""
     directory = CACHE / suite
     if not list(directory.glob("linux-image-*.deb")):
         _download(suite, directory)
-    return _unpack(next(directory.glob("linux-image-*.deb")))
+    return _unpack(next(directory.glob("linux-image-*.deb")), modules)
 
 
 def _download(suite: str, directory: Path) -> None:
@@ -61,19 +63,44 @@ def _run(command: list[str], directory: Path) -> str:
     return completed.stdout
 
 
-def _unpack(package: Path) -> Kernel:
+def _unpack(package: Path, wanted: Collection[str]) -> Kernel:
     archive = subprocess.run(["dpkg-deb", "--fsys-tarfile", package], capture_output=True, check=True).stdout
-    image, modules = b"", {}
+    image, files = b"", {}
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        for member in tar:
-            path = Path(member.name)
-            name = path.name.partition(".")[0]
+        members = {member.name: member for member in tar}
+        for name, member in members.items():
+            path = Path(name)
             if path.name.startswith("vmlinuz-"):
                 image = _content(tar, member)
-            elif ".ko" in path.suffixes and name in MODULES:
-                content = _content(tar, member)
-                modules[name] = lzma.decompress(content) if path.suffix == ".xz" else content
-    return Kernel(image, modules)
+            elif ".ko" in path.suffixes:
+                files[_module_name(path.name)] = member
+        return Kernel(image, _with_dependencies(wanted, lambda name: _module(tar, files[name])))
+
+
+def _with_dependencies(wanted: Collection[str], read: Callable[[str], bytes]) -> dict[str, bytes]:
+    """Return modules in the order in which they load: a module's `depends` names those that come before it."""
+    modules: dict[str, bytes] = {}
+
+    def add(name: str) -> None:
+        if name not in modules:
+            content = read(name)
+            listed = re.search(rb"\0depends=([^\0]*)", content)
+            for dependency in filter(None, listed[1].decode().split(",") if listed else ()):
+                add(_module_name(dependency))
+            modules[name] = content
+
+    for name in wanted:
+        add(name)
+    return modules
+
+
+def _module_name(file: str) -> str:
+    return file.partition(".")[0].replace("-", "_")
+
+
+def _module(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    content = _content(tar, member)
+    return lzma.decompress(content) if member.name.endswith(".xz") else content
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

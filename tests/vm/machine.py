@@ -15,7 +15,7 @@ from tests.vm.kernels import Kernel
 
 QEMU = "qemu-system-x86_64"
 PROJECT = Path(__file__).parents[2]
-PARTS_OF_THE_PROJECT = ("gateway", "plugins", "deploy", "tests", "pyproject.toml")
+PARTS_OF_THE_PROJECT = ("gateway", "plugins", "deploy", "lb", "vpn", "tests", "pyproject.toml")
 TOOLS = ("ip", "mount", "umount")
 # Parts of the virtual environment that nothing in the guest imports, and that are large.
 LEFT_OUT = ("pip", "setuptools", "mypy", "ruff", "uvloop")
@@ -24,12 +24,25 @@ KERNEL_OPTIONS = "console=ttyS0 quiet panic=-1 clearcpuid=cx16"
 SECONDS = 240
 
 
-def run(kernel: Kernel, commands: Sequence[Sequence[str]], directory: Path) -> str:
-    """Boot, run commands of Python's (["-m", "pytest"]) in the project's directory one after another; the console."""
+def run(
+    kernel: Kernel,
+    commands: Sequence[Sequence[str]],
+    directory: Path,
+    tools: Sequence[str] = (),
+    files: Sequence[Path] = (),
+) -> str:
+    """Boot, run commands of Python's (["-m", "pytest"]) in the project's directory one after another; the console.
+
+    The machine has these tools and files of this one besides what every one has.
+    """
     image, initramfs = directory / "vmlinuz", directory / "initramfs"
     image.write_bytes(kernel.image)
     with initramfs.open("wb") as output:
-        _write(Initramfs(output), kernel, commands)
+        root = Initramfs(output)
+        for file in files:
+            root.copy(file)
+        root.copy_programs(_executables(tools) + [found for file in files for found in file.rglob("*.so*")])
+        _write(root, kernel, commands)
     machine = [QEMU, "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "2560", "-nic", "none"]
     arguments = ["-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", str(image), "-initrd", str(initramfs)]
     completed = subprocess.run(
@@ -48,13 +61,13 @@ def _write(root: Initramfs, kernel: Kernel, commands: Sequence[Sequence[str]]) -
     packages = Path(site.getsitepackages()[0])
     for name in ("bin", "sbin", "lib", "lib64"):
         root.link(Path("/") / name, f"usr/{name}")
-    for name, content in kernel.modules.items():
-        root.file(Path("/modules") / name, content)
+    for number, (name, content) in enumerate(kernel.modules.items()):
+        root.file(Path("/modules") / f"{number:03}-{name}", content)
     root.copy(Path(sysconfig.get_path("stdlib")))
     parts = [part for part in packages.iterdir() if not any(left_out in part.name for left_out in LEFT_OUT)]
     for part in (*parts, *(PROJECT / name for name in PARTS_OF_THE_PROJECT)):
         root.copy(part)
-    root.copy_programs([python, *_tools(), *_shared_objects(parts)])
+    root.copy_programs([python, *_executables(TOOLS), *_shared_objects(parts)])
     root.file(Path("/object/datapath.bpf.o"), build().read_bytes())
     root.file(Path("/commands"), json.dumps(_commands(python, packages, commands)).encode())
     guest = (Path(__file__).parent / "guest.py").read_bytes()
@@ -73,8 +86,8 @@ def _commands(python: Path, packages: Path, commands: Sequence[Sequence[str]]) -
     return {"commands": whole, "directory": str(PROJECT), "environment": environment}
 
 
-def _tools() -> list[Path]:
-    return [Path(found).resolve() for tool in TOOLS if (found := shutil.which(tool))]
+def _executables(tools: Sequence[str]) -> list[Path]:
+    return [Path(found).resolve() for tool in tools if (found := shutil.which(tool))]
 
 
 def _shared_objects(parts: Sequence[Path]) -> list[Path]:

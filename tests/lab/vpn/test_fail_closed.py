@@ -6,14 +6,17 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
-from vpn_rig import PATIENCE, SERVER, Domain, Rig, connection, run, swanctl, until
+from vpn_rig import PATIENCE, SERVER, Domain, Rig, connection, swanctl, until
+
+from gateway.compartments.entering import run_in
 
 PEER = "203.0.113.20"
 
 
 class Capture:
-    """What crosses the Internet besides IKE, ESP and ARP."""
+    """What comes out of the compartment by the outside besides IKE, ESP and neighbour discovery."""
 
     def __init__(self) -> None:
         self.packets: list[str] = []
@@ -22,8 +25,10 @@ class Capture:
 @contextmanager
 def capture_in_clear(rig: Rig, domain: Domain) -> Iterator[Capture]:
     assert domain.compartment.outside
-    words = ("not", "(udp port 500 or udp port 4500 or esp or arp or icmp6[0] = 135 or icmp6[0] = 136)")
-    tcpdump = ("tcpdump", "-l", "-n", "--immediate-mode", "-i", domain.compartment.outside.interface, " ".join(words))
+    leg = domain.compartment.outside
+    expected = "(udp port 500 or udp port 4500 or esp or arp or icmp6[0] = 135 or icmp6[0] = 136)"
+    words = f"ether src {leg.mac.replace('-', ':')} and not {expected}"
+    tcpdump = ("tcpdump", "-l", "-n", "--immediate-mode", "-i", leg.interface, words)
     process = subprocess.Popen(
         ["ip", "netns", "exec", rig.internet.name, *tcpdump],
         stdout=subprocess.PIPE,
@@ -96,13 +101,15 @@ def test_what_comes_in_clear_from_the_outside_is_dropped(rig: Rig) -> None:
     assert domain.compartment.outside
     rig.internet.ip(f"route add 10.1.1.11 via 198.51.100.10 dev {domain.compartment.outside.interface}")
     rig.internet.ip("addr add 192.0.2.1/32 dev lo")
-    received = run(f"ip netns exec {domain.vm.name} cat /proc/net/snmp")
+    received = _echo_requests(domain)
     rig.internet.run("ping -n -c 3 -i 0.05 -W 0.2 -I 192.0.2.1 10.1.1.11", check=False)
-    assert _requests(run(f"ip netns exec {domain.vm.name} cat /proc/net/snmp")) == _requests(received)
+    assert _echo_requests(domain) == received
     assert site.namespace.replies("10.1.1.11", source=SERVER[0]) == 3
-    assert _requests(run(f"ip netns exec {domain.vm.name} cat /proc/net/snmp")) == _requests(received) + 3
+    assert _echo_requests(domain) == received + 3
 
 
-def _requests(snmp: str) -> int:
+def _echo_requests(domain: Domain) -> int:
+    """Return how many the VM has received."""
+    snmp = run_in(domain.vm.path, Path("/proc/thread-self/net/snmp").read_text)
     names, values = (line.split() for line in snmp.splitlines() if line.startswith("Icmp:"))
     return int(values[names.index("InEchos")])

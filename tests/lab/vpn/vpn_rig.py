@@ -208,8 +208,9 @@ class Rig:
         specification = CompartmentSpecification(name, ("10.1.1.254", "fd00:1::fffe"), outside, CLOUD)
         self._specifications[name] = specification
         made = Compartments(f"{PREFIX}{name}", ROUTER_MAC)
-        compartment = run_in(self.internet.path, lambda: made.reconcile({name: specification}))[name]
-        assert not made.faults
+        compartments = run_in(self.internet.path, lambda: made.reconcile({name: specification}))
+        assert not made.faults, made.faults
+        compartment = compartments[name]
         self._join_internet(compartment, outside)
         domain = Domain(name, self._vm(name, compartment), compartment, outside)
         self.domains[name] = domain
