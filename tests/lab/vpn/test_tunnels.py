@@ -39,6 +39,10 @@ def test_domains_with_equal_prefixes_reach_each_its_own_site(rig: Rig) -> None:
         for server, vm in zip(SERVER, VM, strict=True):
             assert domain.vm.replies(server) == 3
             assert site.namespace.replies(vm, source=server) == 3
+    in_user_space = rig.service.backend.in_user_space  # then ESP is always in UDP, and nothing can be offloaded
+    assert rig.status(red).udp_encapsulated == in_user_space
+    assert rig.status(red).offloadable != in_user_space
+    assert not rig.status(blue).offloadable
     before = rig.status(blue).packets_in
     assert red.vm.replies(SERVER[0], count=5) == 5
     assert rig.status(blue).packets_in == before
@@ -137,3 +141,19 @@ def test_a_site_may_have_an_address_of_a_prefix_that_the_cloud_has_too(rig: Rig)
     rig.reconcile()
     rig.connected(domain)
     assert domain.vm.replies("10.1.1.5") == 3
+
+
+def test_a_nat_in_the_path_is_crossed_and_told(rig: Rig) -> None:
+    domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEERS[0])
+    wanted = connection(domain, PEERS[0])
+    domain.connections = (wanted,)
+    site.start(swanctl(wanted, our_address="192.0.2.7"))
+    rig.internet.ip("addr add 192.0.2.7/32 dev lo")
+    rig.internet.run("nft add table ip nat")
+    rig.internet.run("nft add chain ip nat post { type nat hook postrouting priority srcnat ; }")
+    rig.internet.run("nft add rule ip nat post ip saddr 198.51.100.10 snat to 192.0.2.7")
+    rig.reconcile()
+    rig.connected(domain)
+    assert rig.status(domain).udp_encapsulated
+    assert not rig.status(domain).offloadable
+    assert domain.vm.replies(SERVER[0]) == 3

@@ -334,6 +334,7 @@ def swanctl(wanted: IpsecConnection, **changes: str) -> str:
         "secret": SECRET,
         "authentication": "auth = psk",
         "certificates": "",
+        "encap": "no",
         "our_address": str(wanted.local_address),
     } | changes
     return f"""
@@ -342,7 +343,7 @@ connections {{ site {{
   local_addrs = {wanted.remote_address}
   remote_addrs = {words["our_address"]}
   proposals = {words["proposals"]}
-  encap = yes
+  encap = {words["encap"]}
   local {{ {words["authentication"]}
     {words["certificates"]}
     id = {words["local_id"]} }}

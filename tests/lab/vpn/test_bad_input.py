@@ -1,0 +1,70 @@
+"""What comes from the Internet, or from an orchestrator that errs, and what it does not do."""
+
+from dataclasses import replace
+
+import pytest
+from vpn_flood import Flood
+from vpn_rig import PATIENCE, SERVER, Rig, connection, swanctl, until
+
+from gateway.policy.model import IkeProposal
+from vpn.session import Commands
+
+PEER = "203.0.113.20"
+HALF_OPEN_AT_MOST = 60
+
+
+def test_a_flood_of_first_messages_keeps_nobody_from_connecting(rig: Rig) -> None:
+    domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEER)
+    wanted = connection(domain, PEER, ike=IkeProposal(dh_group="modp2048"))
+    domain.connections = (wanted,)
+    site.start(swanctl(wanted, proposals="aes256-sha256-modp2048"))
+    rig.reconcile()
+    rig.connected(domain)
+    daemon = Commands(rig.directory / "vpn" / "red" / "vici")
+    with Flood(site.namespace, PEER, "198.51.100.10") as flood:
+        until(lambda: flood.sent > 2_000, "nothing was sent")
+        assert domain.vm.replies(SERVER[0]) == 3
+        rig.service.down("red", "site")
+        assert rig.service.up("red", "site", PATIENCE).state == "connected"
+        assert domain.vm.replies(SERVER[0]) == 3
+        half_open = int(daemon.call("stats")["ikesas"]["half-open"])
+    print("half open", half_open, "sent", flood.sent)
+    assert 0 < half_open <= HALF_OPEN_AT_MOST
+    daemon.close()
+
+
+def test_ten_thousand_initiations_in_a_row_change_nothing(rig: Rig) -> None:
+    domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEER)
+    wanted = connection(domain, PEER)
+    domain.connections = (wanted,)
+    site.start(swanctl(wanted))
+    rig.reconcile()
+    since = rig.connected(domain).since
+    for _ in range(10_000):
+        rig.service.up("red", "site", 0)
+    assert rig.status(domain).since == since
+    assert site.control("--list-sas").count("ESTABLISHED") == 1
+
+
+def test_two_connections_of_which_one_cannot_work_leave_the_other_alone(rig: Rig) -> None:
+    domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEER)
+    wanted = connection(domain, PEER)
+    unreachable = replace(wanted, name="unreachable", remote_address="192.0.2.99", remote_id="nobody", routes=())
+    domain.connections = (unreachable, wanted)
+    site.start(swanctl(wanted))
+    rig.reconcile()
+    rig.connected(domain)
+    failed = rig.service.up("red", "unreachable", PATIENCE)
+    assert failed.last_error
+    assert "192.0.2.99" in failed.text
+    assert domain.vm.replies(SERVER[0]) == 3
+
+
+def test_names_that_are_not_there_are_refused(rig: Rig) -> None:
+    domain = rig.add_domain("red", "198.51.100.10")
+    domain.connections = (connection(domain, PEER),)
+    rig.reconcile()
+    with pytest.raises(KeyError):
+        rig.service.up("red", "nothing")
+    with pytest.raises(KeyError):
+        rig.service.down("green", "site")
