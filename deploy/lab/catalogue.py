@@ -1,6 +1,6 @@
 """The worked deployments of HNV that the labs rebuild."""
 
-from deploy.lab.topology import Lab, Site
+from deploy.lab.topology import Lab, Office, Site
 
 
 def _corpnet(name: str, domain: str, *cloud_prefixes: str, port: str = "", vlan: int = 0) -> Site:
@@ -18,6 +18,18 @@ def _corpnet(name: str, domain: str, *cloud_prefixes: str, port: str = "", vlan:
 def _office(name: str, domain: str) -> Site:
     routes = (("10.1.1.0/24", "10.9.0.254"),)
     return Site(name=name, domain=domain, addresses=("10.9.0.10/24",), routes=routes, port=name)
+
+
+def _headquarters(tenant: str, address: str) -> Office:
+    """What stayed on premises, at the addresses that it has at every tenant's: database and DNS server are one."""
+    return Office(
+        name=f"{tenant}-hq",
+        domain=tenant,
+        address=address,
+        networks=("10.1.1.1/24", "10.2.0.1/24"),
+        server_addresses=("10.1.1.12/24", "10.1.1.53/24", "10.2.0.10/24"),
+        dns=((f"sql.{tenant}.example", "10.1.1.12"), (f"www.{tenant}.example", "10.1.1.11")),
+    )
 
 
 TENANT_PREFIXES = ("10.1.0.0/16", "fd00:1::/64", "fd00:6::/64")
@@ -98,6 +110,50 @@ LABS = {
             policy="ipv6-provider.yaml",
             gateway_address="fd00:a:6::2/64",
             sites=(_corpnet("corpnet", "tenant", *TENANT_PREFIXES),),
+        ),
+        Lab(
+            name="load-balancer",
+            title="two tenants' services behind public addresses, and behind one equal internal address in both",
+            policy="load-balancer.yaml",
+            gateway_address="192.168.6.2/24",
+            sites=(
+                Site(
+                    name="internet",
+                    domain="internet",
+                    addresses=("198.51.100.254/24", "2001:db8:100::fe/64", "203.0.113.10/32", "203.0.113.11/32"),
+                    routes=(),
+                    port="internet",
+                    port_addresses=("198.51.100.1/24", "2001:db8:100::1/64"),
+                ),
+            ),
+        ),
+        Lab(
+            name="hybrid-cloud",
+            title="two tenants of equal addresses, whose clouds and premises are one network each, by IKEv2 tunnels",
+            policy="hybrid-cloud.yaml",
+            gateway_address="192.168.6.2/24",
+            sites=(
+                Site(
+                    name="internet",
+                    domain="internet",
+                    addresses=("198.51.100.254/24",),
+                    routes=(),
+                    port="internet",
+                    port_addresses=("198.51.100.1/24",),
+                ),
+            ),
+            offices=(
+                _headquarters("red", "203.0.113.20/28"),
+                Office(
+                    name="red-branch",
+                    domain="red",
+                    address="203.0.113.36/28",
+                    networks=("10.3.0.1/24",),
+                    server_addresses=("10.3.0.10/24",),
+                    certified=("branch.red.example", "red.gateway.example"),
+                ),
+                _headquarters("blue", "203.0.113.52/28"),
+            ),
         ),
         Lab(
             name="complex-routing",

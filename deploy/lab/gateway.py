@@ -1,12 +1,13 @@
 """The gateway of a lab: a real daemon with its own configuration, state and pins, in a namespace of its own."""
 
+import json
 import signal
 import sys
 from pathlib import Path
 
 from deploy.lab.processes import Process, Readiness, end
 from deploy.lab.running import RunningLab
-from deploy.lab.topology import Lab
+from deploy.lab.topology import Lab, Site
 
 ROUTER_MAC = "00-1d-d8-b7-1c-00"
 API_PORT = 8443
@@ -38,8 +39,15 @@ enabled = ["policy"]
 pin_dir = "{pins_of(lab)}"
 """
     provider = _port("provider", "provider", "eth1", f'addresses = ["{lab.gateway_address}"]\n')
-    external = [_port(port, "external", interface) for port, interface in lab.external_ports().items()]
+    outside = {site.port: _outside(site) for site in lab.sites}
+    external = [_port(port, "external", interface, outside[port]) for port, interface in lab.external_ports().items()]
     return "\n".join([head, provider, *external])
+
+
+def _outside(site: Site) -> str:
+    if not site.port_addresses:
+        return ""
+    return f"addresses = {json.dumps(site.port_addresses)}\ngateways = {json.dumps(site.gateways())}\n"
 
 
 def _port(name: str, role: str, interface: str, more: str = "") -> str:
@@ -71,6 +79,13 @@ def commit(lab: RunningLab, domain: str, count: int) -> int:
     """Commit a routing domain so many times, in two versions by turns; return how many were programmed."""
     arguments = (str(configuration_path(lab)), str(lab.topology.policy_path), domain, str(count))
     return int(lab.run("gateway", sys.executable, "-m", "deploy.lab.committer", *arguments, seconds=240))
+
+
+def apply(lab: RunningLab, policy: str) -> None:
+    """Give the gateway a whole policy, as text, and return when it is programmed. Errors: CommandError."""
+    file = lab.directory / "policy.yaml"
+    file.write_text(policy)
+    tgw(lab, "policy", "apply", str(file))
 
 
 def tgw(lab: RunningLab, *arguments: str, seconds: float = 60) -> str:

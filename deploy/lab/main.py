@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 
-from deploy.lab import far_end, gateway, hosts, namespaces, network
+from deploy.lab import credentials, far_end, faults, gateway, hosts, namespaces, network, offices
 from deploy.lab.catalogue import LABS
 from deploy.lab.errors import LabError
 from deploy.lab.processes import listens
@@ -33,7 +33,7 @@ def up(name: str, progress: Callable[[str], None] = print) -> RunningLab:
         raise LabError("a lab needs root for its namespaces: run it with sudo")
     running = RunningLab(lab)
     try:
-        running.directory.mkdir(parents=True)
+        running.directory.mkdir(mode=0o700, parents=True)
     except FileExistsError:
         raise LabError(f"lab {name} is up already, or was left half built: tgw lab down {name}") from None
     try:
@@ -58,6 +58,33 @@ def down(name: str, progress: Callable[[str], None] = print) -> None:
     progress(f"{name}: down")
 
 
+def running(name: str) -> RunningLab:
+    """Return a lab that is up. Errors: LabError."""
+    found = RunningLab(find(name))
+    if not found.directory.exists():
+        raise LabError(f"lab {name} is not up: tgw lab up {name}")
+    return found
+
+
+def fault(name: str, what: str, office: str = "", undo: bool = False) -> None:
+    """Do something to an office of a lab, or undo it; without a name it is the first one. Errors: LabError."""
+    lab, found = running(name), faults.find(what)
+    offices_of = {one.name: one for one in lab.topology.offices}
+    chosen = offices_of.get(office) if office else next(iter(offices_of.values()), None)
+    if chosen is None:
+        known = ", ".join(offices_of)
+        raise LabError(f"{name} has no office {office!r}: it has {known}" if known else f"{name} has no offices")
+    (found.undo if undo else found.do)(offices.Router(lab, chosen))
+
+
+def command(name: str, node: str, *words: str) -> list[str]:
+    """Give the command line that runs a command on a node of a lab that is up. Errors: LabError."""
+    lab = running(name)
+    if node not in lab.topology.nodes():
+        raise LabError(f"{name} has no node {node!r}: it has {', '.join(lab.topology.nodes())}")
+    return lab.inside(node, *words)
+
+
 def _build(running: RunningLab, progress: Callable[[str], None]) -> None:
     lab = running.topology
     progress(f"{lab.name}: {lab.title}")
@@ -71,26 +98,35 @@ def _build(running: RunningLab, progress: Callable[[str], None]) -> None:
     for site in lab.sites:
         progress(f"{lab.name}: {site.name}{f' on VLAN {site.vlan}' if site.vlan else ''}")
         network.build_site(running, site)
+    made = credentials.make(lab)
+    for office in lab.offices:
+        progress(f"{lab.name}: {office.name}, with strongSwan")
+        offices.build(running, office)
+        router = offices.Router(running, office)
+        router.write(made)
+        router.start()
     progress(f"{lab.name}: servers")
     _start_servers(running)
     progress(f"{lab.name}: gateway")
     gateway.start(running)
     progress(f"{lab.name}: policy")
-    gateway.tgw(running, "policy", "apply", str(lab.policy_path))
+    gateway.apply(running, credentials.fill_in(lab.policy_path.read_text(), made))
 
 
 def _start_servers(running: RunningLab) -> None:
-    """On every machine and site Python's HTTP server, whose page tells whose it is, and iperf3."""
-    lab, processes = running.topology, running.processes
-    owners = {node.name: node.domain for node in lab.machines} | {site.name: site.domain for site in lab.sites}
+    """On every node that serves Python's HTTP server, whose page tells whose it is, and iperf3."""
+    processes = running.processes
     started = []
-    for name, domain in owners.items():
+    for name, domain in running.topology.servers().items():
         namespace = running.namespace(name)
         pages = running.directory / "pages" / name
         pages.mkdir(parents=True)
         (pages / "index.html").write_text(f"{domain} {name}\n")
-        http = ("/usr/bin/python3", "-m", "http.server", str(HTTP_PORT), "--bind", "::", "--directory", str(pages))
+        options = ("--bind", "::", "--protocol", "HTTP/1.1", "--directory", str(pages))
+        http = ("/usr/bin/python3", "-m", "http.server", str(HTTP_PORT), *options)
         started.append((processes.start(f"{name}-http", namespace, *http), HTTP_PORT))
         started.append((processes.start(f"{name}-iperf3", namespace, "iperf3", "-s"), IPERF_PORT))
     for process, port in started:
         processes.wait(process, partial(listens, process, port), f"listened on {port}")
+    for office in running.topology.offices:
+        offices.start_servers(running, office)

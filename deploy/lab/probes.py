@@ -2,12 +2,14 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
 from typing import Any
 
 from deploy.lab import gateway
+from deploy.lab.offices import DATABASE_PORT
 from deploy.lab.running import RunningLab
 
 CURL_TIMEOUT = 28
@@ -45,6 +47,22 @@ def page(lab: RunningLab, node: str, address: str, port: int = 80, path: str = "
     if done.returncode:
         raise RuntimeError(f"curl on {node}: {done.stderr.strip()}")
     return done.stdout.strip()
+
+
+def resolve(lab: RunningLab, node: str, name: str, server: str) -> str | None:
+    """Return the address that a node finds for a name with that DNS server in its resolv.conf, None for no answer."""
+    file = lab.directory / f"{node}-resolv.conf"
+    file.write_text(f"nameserver {server}\noptions timeout:1 attempts:2\n")
+    script = f"mount --bind {shlex.quote(str(file))} /etc/resolv.conf && exec getent ahostsv4 {shlex.quote(name)}"
+    found = _attempt(lab, node, "unshare", "--mount", "sh", "-c", script)
+    return found.stdout.split()[0] if found.returncode == 0 else None
+
+
+def query(lab: RunningLab, node: str, address: str, question: str, port: int = DATABASE_PORT) -> str | None:
+    """Return what a database answers, None where the connection was refused or nothing answered."""
+    script = f"exec 3<>/dev/tcp/{address}/{port} && echo {shlex.quote(question)} >&3 && read -r -t 5 answer <&3"
+    done = _attempt(lab, node, "timeout", "10", "bash", "-c", f'{script} && echo "$answer"')
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def routers(lab: RunningLab, node: str, address: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 POLICIES = Path(__file__).parent / "policies"
+OFFICES = Path(__file__).parent / "offices"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Site:
     """A network of plain machines outside the overlay: one server with its routes (prefix, next hop).
 
     It is behind a port of the gateway (with a VLAN: tagged), or behind a second card of a machine that routes.
+    Where the gateway's port has addresses of its own, the site is the Internet, and its server the port's next hop.
     """
 
     name: str
@@ -63,6 +65,40 @@ class Site:
     vlan: int = 0
     behind_machine: str = ""
     machine_addresses: tuple[str, ...] = ()
+    port_addresses: tuple[str, ...] = ()
+
+    def gateways(self) -> tuple[str, ...]:
+        """Return its own addresses in the networks of the port's."""
+        networks = {ipaddress.ip_interface(address).network for address in self.port_addresses}
+        interfaces = map(ipaddress.ip_interface, self.addresses)
+        return tuple(str(interface.ip) for interface in interfaces if interface.network in networks)
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """A tenant's premises: a router with strongSwan, linked to the site `internet`, and one server behind it.
+
+    `networks` are the router's addresses there, of which the first is the server's default gateway. `dns` are names and
+    addresses that the server answers for. Where router and gateway know each other by certificates, `certified` are
+    the names in theirs.
+    """
+
+    name: str
+    domain: str
+    address: str
+    networks: tuple[str, ...]
+    server_addresses: tuple[str, ...]
+    dns: tuple[tuple[str, str], ...] = ()
+    certified: tuple[str, str] | None = None
+
+    @property
+    def server(self) -> str:
+        return f"{self.name}-server"
+
+    @property
+    def configuration_path(self) -> Path:
+        """Where the router's swanctl.conf is, as its administrator wrote it."""
+        return OFFICES / f"{self.name}.conf"
 
 
 @dataclass(frozen=True)
@@ -77,6 +113,7 @@ class Lab:
     policy: str
     gateway_address: str
     sites: tuple[Site, ...]
+    offices: tuple[Office, ...] = ()
     provider_mtu: int = 1600
     one_nic: bool = False
 
@@ -116,8 +153,13 @@ class Lab:
 
     def nodes(self) -> tuple[str, ...]:
         names = ["provider", "gateway", *(["trunk"] if self.tagged else [])]
-        names += [node.name for group in (self.hosts, self.machines, self.sites) for node in group]
-        return tuple(names)
+        names += [node.name for group in (self.hosts, self.machines, self.sites, self.offices) for node in group]
+        return (*names, *(office.server for office in self.offices))
+
+    def servers(self) -> dict[str, str]:
+        """Return the owner of every node that serves: machines, sites, and the offices' servers."""
+        owners = {node.name: node.domain for group in (self.machines, self.sites) for node in group}
+        return owners | {office.server: office.domain for office in self.offices}
 
 
 def router_of(prefix: str) -> str:

@@ -1,5 +1,6 @@
 """`tgw lab`: the worked deployments in network namespaces, with independent hosts."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -50,6 +51,34 @@ def down(name: Name) -> None:
 
     with _failures():
         lab.down(name)
+
+
+@commands.command()
+def fault(
+    name: Name,
+    what: Annotated[str, typer.Argument(metavar="FAULT", help="A wrong word lists what there is.")],
+    office: Annotated[str, typer.Option("--office", help="The premises it happens to; the first unless said.")] = "",
+    undo: Annotated[bool, typer.Option("--undo", help="Mend it again.")] = False,
+) -> None:
+    """Break something at a tenant's premises. Example: tgw lab fault hybrid-cloud nat --office red-branch."""
+    from deploy.lab import main as lab
+
+    with _failures():
+        lab.fault(name, what, office, undo)
+
+
+@commands.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def run(
+    name: Name,
+    node: Annotated[str, typer.Argument(help="A machine, host, router or server; a wrong word lists them.")],
+    words: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="The command and its arguments.")],
+) -> None:
+    """Run a command on a node of a deployment. Example: tgw lab run hybrid-cloud red-hq tcpdump -n -i eth0."""
+    from deploy.lab import main as lab
+
+    with _failures():
+        line = lab.command(name, node, *words)
+    os.execvp(line[0], line)
 
 
 @contextmanager

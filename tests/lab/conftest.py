@@ -36,6 +36,8 @@ two_networks_one_owner = _fixture("two-networks-one-owner")
 complex_routing = _fixture("complex-routing")
 corpnet_vlans = _fixture("corpnet-vlans")
 ipv6_provider = _fixture("ipv6-provider")
+load_balancer = _fixture("load-balancer")
+hybrid_cloud = _fixture("hybrid-cloud")
 
 
 @pytest.fixture(scope="module", params=["private-cloud", "private-cloud-one-nic", "private-cloud-figure1"])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.lab import gateway
+from deploy.lab import credentials, gateway
 from deploy.lab.catalogue import LABS
 from gateway.configuration import load
 from gateway.policy.document import parse_yaml
@@ -16,7 +16,8 @@ def test_a_gateway_finds_no_fault_in_the_policy_of(name: str, tmp_path: Path) ->
     file = tmp_path / "gateway.toml"
     file.write_text(gateway.configuration(LABS[name], tmp_path))
     ports = {port.name: port for port in load(file).ports}
-    policy = parse_yaml(LABS[name].policy_path.read_bytes())
+    text = credentials.fill_in(LABS[name].policy_path.read_text(), credentials.make(LABS[name]))
+    policy = parse_yaml(text.encode())
     assert faults(policy, ports) == []
 
 
