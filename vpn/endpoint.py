@@ -27,6 +27,7 @@ _EVENTS = ("log", "ike-updown", "child-updown", "ike-rekey", "child-rekey")
 _MISSES = 2  # unanswered questions until a daemon counts as hanging
 _LONGEST_PAUSE_S = 10.0
 _CLOSING_S = 2.0
+PATHS_EVERY_S = 20.0  # until then packets that are too big for the path go in fragments
 _STEADY_S = 10.0  # a daemon that lived so long may be restarted at once
 
 
@@ -52,6 +53,8 @@ class Endpoint:
         self._events: Events | None = None
         self._histories = Histories()
         self._fault: str | None = None
+        self._path_mtus: dict[str, int] = {}  # by peer, where they were learned
+        self._paths_due = 0.0
         self._missed = 0
         self._started, self._pause, self._not_before = 0.0, 0.0, 0.0
 
@@ -192,7 +195,11 @@ class Endpoint:
     def _lay(self) -> None:
         assert self._charon and self._specification
         tun = self._backend.in_user_space
-        laid = plumbing.plan(self._specification, self._tunnels, self._histories.encapsulated(), tun)
+        if time.monotonic() >= self._paths_due:
+            self._paths_due = time.monotonic() + PATHS_EVERY_S
+            self._path_mtus = plumbing.learned_path_mtus(self._specification)
+        encapsulated = self._histories.encapsulated()
+        laid = plumbing.plan(self._specification, self._tunnels, self._path_mtus, encapsulated, tun)
         wanted = (self._specification, laid, self._charon.pid)
         if wanted != self._lies:
             plumbing.lay(self._specification, laid.values(), tun)

@@ -25,14 +25,37 @@ class Laid:
     rate_class: int
 
 
+def learned_path_mtus(specification: EndpointSpecification) -> dict[str, int]:
+    """Return the MTUs of paths to peers that packets too big have told of, in bytes. Raises OSError, NetlinkError."""
+    pairs = [
+        (connection.local_address, connection.remote_address)
+        for connection in specification.connections
+        if connection.enabled and connection.local_address
+    ]
+
+    def ask() -> dict[str, int]:
+        with IPRoute() as netlink:
+            return routing.path_mtus(netlink, pairs)
+
+    return run_in(specification.namespace, ask)
+
+
 def plan(
-    specification: EndpointSpecification, tunnels: Mapping[str, Tunnel], encapsulated: Mapping[str, bool], tun: bool
+    specification: EndpointSpecification,
+    tunnels: Mapping[str, Tunnel],
+    path_mtus: Mapping[str, int],
+    encapsulated: Mapping[str, bool],
+    tun: bool,
 ) -> dict[str, Laid]:
-    """Work out each tunnel's device and MTU, by connection name; `encapsulated` says it by key where it is known."""
+    """Work out each tunnel's device and MTU, by connection name.
+
+    `path_mtus`, by peer, and `encapsulated`, by the tunnel's key, say what is known of them.
+    """
     laid = {}
     for rate_class, (name, tunnel) in enumerate(sorted(tunnels.items()), start=1):
         udp = tun or encapsulated.get(tunnel.key, False)
-        mtu = overhead(tunnel.connection.esp, tunnel.outer_version, udp).inner_mtu(specification.path_mtu)
+        path_mtu = min(specification.path_mtu, path_mtus.get(tunnel.connection.remote_address, specification.path_mtu))
+        mtu = overhead(tunnel.connection.esp, tunnel.outer_version, udp).inner_mtu(path_mtu)
         device = TUN if tun else f"xfrm{interface_number(tunnel.key):x}"
         laid[name] = Laid(tunnel, device, min(mtu, TUN_MTU) if tun else mtu, rate_class)
     return laid

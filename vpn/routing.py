@@ -7,7 +7,7 @@ The datapath has decided already what belongs to which side, so the compartment 
     1002  anything else                    table 1001: by the inside
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from socket import AF_INET, AF_INET6
@@ -30,6 +30,18 @@ class Way:
 
     device: str
     mtu: int
+
+
+def path_mtus(netlink: IPRoute, pairs: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """Return what Linux has learned of the paths between addresses, ours and a peer's, by the peer's, in bytes."""
+    learned = {}
+    for ours, peer in pairs:
+        for route in netlink.route("get", dst=peer, src=ours):
+            metrics = route.get("metrics")
+            mtu = metrics.get("mtu") if metrics else None
+            if mtu:
+                learned[peer] = mtu
+    return learned
 
 
 def set_ways(

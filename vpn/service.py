@@ -3,7 +3,7 @@
 import os
 import select
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,9 +29,11 @@ class VpnService:
         self._directory = directory
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._endpoints: dict[str, Endpoint] = {}
+        self._wanted: Mapping[str, EndpointSpecification] = {}
         self._busy: set[str] = set()
         self._lock = threading.Lock()  # of the two above
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="vpn")
+        self._asking = ThreadPoolExecutor(_WORKERS, thread_name_prefix="vpn status")  # never waits for starts
         self._woken = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._closing = False
         self._supervisor = threading.Thread(target=self._supervise, name="vpn supervisor", daemon=True)
@@ -41,7 +43,8 @@ class VpnService:
     def reconcile(self, domains: Mapping[str, EndpointSpecification]) -> None:
         """Bring all endpoints to what is wanted, by RDID, several at a time; a domain that is not named has none.
 
-        Returns when tunnels are on their way, not when they are up. What fails is in `status`.
+        Returns when tunnels are on their way, not when they are up. What fails is in `status`. An endpoint that was
+        wanted so before is not disturbed, nor waited for. For one thread at a time.
         """
         with self._lock:
             stale = (self._endpoints.keys() | self._left_behind()) - domains.keys()
@@ -51,16 +54,19 @@ class VpnService:
                 self._endpoints[domain] = self._endpoint(domain)
             endpoints = dict(self._endpoints)
         stopped = [self._pool.submit(endpoint.stop) for endpoint in leaving]
-        begun = [self._pool.submit(endpoints[domain].reconcile, wanted) for domain, wanted in domains.items()]
+        changed = {domain: wanted for domain, wanted in domains.items() if wanted != self._wanted.get(domain)}
+        self._wanted = dict(domains)
+        begun = [self._pool.submit(endpoints[domain].reconcile, wanted) for domain, wanted in changed.items()]
         for future in stopped + begun:
             future.result()
         self._wake()
 
-    def status(self) -> dict[str, EndpointStatus]:
-        """Return every endpoint's status, by RDID."""
+    def status(self, routing_domains: Collection[str] | None = None) -> dict[str, EndpointStatus]:
+        """Return the status of every endpoint, or of those of these domains, by RDID."""
         with self._lock:
-            endpoints = dict(self._endpoints)
-        return dict(zip(endpoints, self._pool.map(Endpoint.status, endpoints.values()), strict=True))
+            asked = self._endpoints.keys() & (self._endpoints.keys() if routing_domains is None else routing_domains)
+            endpoints = {domain: self._endpoints[domain] for domain in asked}
+        return dict(zip(endpoints, self._asking.map(Endpoint.status, endpoints.values()), strict=True))
 
     def up(self, routing_domain: str, name: str, seconds: float = _UP_SECONDS) -> ConnectionStatus:
         """Connect a tunnel; return when it is up or has failed. Raises KeyError."""
@@ -81,6 +87,7 @@ class VpnService:
         self._wake()
         self._supervisor.join()
         self._pool.shutdown()
+        self._asking.shutdown()
         for endpoint in self._endpoints.values():
             endpoint.release()
         os.close(self._woken)

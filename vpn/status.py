@@ -28,29 +28,30 @@ class ConnectionStatus:
     """One connection. Times are seconds since 1970, counters since this gateway first saw the tunnel.
 
     "connected" means that a CHILD_SA is installed; "down" that an administrator took it down. `mtu` is the largest
-    inner packet, in bytes. `offloadable` says whether the tunnel could be taken over by hardware, else `why_not`.
+    inner packet, in bytes, 0 while unknown. `offloadable` says whether the tunnel could be taken over by hardware, else
+    `why_not`.
     """
 
     name: str
     state: State
     text: str
-    since: float
-    last_error: LastError | None
-    local_address: str | None
     remote_address: str
-    mtu: int
-    bytes_in: int
-    bytes_out: int
-    packets_in: int
-    packets_out: int
-    ike_rekeys: int
-    esp_rekeys: int
-    ike_suite: str | None
-    esp_suite: str | None
-    udp_encapsulated: bool
-    offloadable: bool
-    why_not: str | None
-    notes: tuple[str, ...]
+    local_address: str | None = None
+    since: float | None = None
+    last_error: LastError | None = None
+    mtu: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    packets_in: int = 0
+    packets_out: int = 0
+    ike_rekeys: int = 0
+    esp_rekeys: int = 0
+    ike_suite: str | None = None
+    esp_suite: str | None = None
+    udp_encapsulated: bool = False
+    offloadable: bool = False
+    why_not: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The largest packet that passes a tunnel, and that everybody is told so."""
 
-from vpn_rig import SERVER, Domain, Rig, Site, connection, swanctl
+import pytest
+from vpn_rig import SERVER, Domain, Rig, Site, connection, swanctl, until
 
 PEER = "203.0.113.20"
 IP_AND_ICMP_BYTES = 28
@@ -40,6 +41,22 @@ def test_that_packet_leaves_whole(rig: Rig) -> None:
     line = capture.communicate()[0]
     assert "UDP-encap: ESP" in line or "ESP(" in line
     assert "frag" not in line
+
+
+def test_a_path_that_narrows_is_learned(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vpn.endpoint.PATHS_EVERY_S", 0.1)
+    domain, site = tunnel(rig, 1500)
+    before = rig.status(domain).mtu
+    rig.internet.ip("link set site-red mtu 900")
+    site.namespace.ip("link set eth0 mtu 900")
+    domain.vm.run(f"ping -n -c 2 -i 0.1 -W 1 -s 1200 {SERVER[0]}", check=False)
+    until(lambda: rig.status(domain).mtu < before, "nothing was learned")
+    mtu = rig.status(domain).mtu
+    assert 800 < mtu < 900
+    domain.vm.run("ip route flush cache")
+    told = domain.vm.run(f"ping -n -c 1 -W 1 -M do -s {mtu + 1 - IP_AND_ICMP_BYTES} {SERVER[0]}", check=False)
+    assert f"mtu = {mtu}" in told
+    assert "bytes from" in domain.vm.run(f"ping -n -c 1 -W 1 -M do -s {mtu - IP_AND_ICMP_BYTES} {SERVER[0]}")
 
 
 def test_tcp_runs_at_once_also_where_nobody_is_told(rig: Rig) -> None:

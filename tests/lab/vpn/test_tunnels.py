@@ -143,6 +143,21 @@ def test_a_site_may_have_an_address_of_a_prefix_that_the_cloud_has_too(rig: Rig)
     assert domain.vm.replies("10.1.1.5") == 3
 
 
+def test_domains_share_one_address_where_peers_are_told_apart(rig: Rig) -> None:
+    for name, peer in zip(("red", "blue"), PEERS, strict=True):
+        domain, site = rig.add_domain(name, "198.51.100.10", only_peer=peer), rig.add_site(name, peer)
+        wanted = connection(domain, peer)
+        domain.connections = (wanted,)
+        site.start(swanctl(wanted))
+    rig.reconcile()
+    for domain, site in zip(rig.domains.values(), rig.sites, strict=True):
+        rig.connected(domain)
+        assert domain.vm.replies(SERVER[0]) == 3
+        site.control("--terminate --ike site")
+        site.control("--initiate --child site", check=False)  # unless we were faster
+        assert site.namespace.replies(VM[0], source=SERVER[0]) == 3
+
+
 def test_a_nat_in_the_path_is_crossed_and_told(rig: Rig) -> None:
     domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEERS[0])
     wanted = connection(domain, PEERS[0])

@@ -204,19 +204,20 @@ class Rig:
         """Start a gateway's service; the one before is to be closed first."""
         return VpnService(self.directory / "vpn")
 
-    def add_domain(self, name: str, *outside: str) -> Domain:
+    def add_domain(self, name: str, *outside: str, only_peer: str | None = None) -> Domain:
+        """Add a domain with these addresses; with `only_peer` what that one sends to them is for this domain."""
         specification = CompartmentSpecification(name, ("10.1.1.254", "fd00:1::fffe"), outside, CLOUD)
         self._specifications[name] = specification
         made = Compartments(f"{PREFIX}{name}", ROUTER_MAC)
         compartments = run_in(self.internet.path, lambda: made.reconcile({name: specification}))
         assert not made.faults, made.faults
         compartment = compartments[name]
-        self._join_internet(compartment, outside)
+        self._join_internet(compartment, outside, only_peer)
         domain = Domain(name, self._vm(name, compartment), compartment, outside)
         self.domains[name] = domain
         return domain
 
-    def _join_internet(self, compartment: Compartment, outside: tuple[str, ...]) -> None:
+    def _join_internet(self, compartment: Compartment, outside: tuple[str, ...], only_peer: str | None = None) -> None:
         leg = compartment.outside
         assert leg
         mac, inner = ROUTER_MAC.replace("-", ":"), leg.mac.replace("-", ":")
@@ -225,7 +226,11 @@ class Rig:
             self.internet.run(f"sysctl -qw net.{family}.conf.{leg.interface}.forwarding=1")
         self.internet.run(f"sysctl -qw net.ipv6.conf.{leg.interface}.disable_ipv6=0")
         for address in outside:
-            self.internet.ip(f"route add {address} dev {leg.interface}")
+            table = "main"
+            if only_peer:
+                table = str(500 + leg.index)
+                self.internet.ip(f"rule add pref 500 from {only_peer} to {address} lookup {table}")
+            self.internet.ip(f"route add {address} dev {leg.interface} table {table}")
             self.internet.ip(f"neigh add {address} lladdr {inner} nud permanent dev {leg.interface}")
 
     def _vm(self, name: str, compartment: Compartment) -> Namespace:
