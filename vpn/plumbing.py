@@ -7,7 +7,7 @@ from ipaddress import ip_network
 from pyroute2 import IPRoute  # type: ignore[import-untyped]
 
 from gateway.compartments.entering import run_in
-from vpn import firewall, routing, shaping
+from vpn import anchors, firewall, routing, shaping
 from vpn.specification import EndpointSpecification, Tunnel, interface_number
 from vpn.suites import TUN_MTU, overhead
 
@@ -72,6 +72,10 @@ def _lay(specification: EndpointSpecification, laid: Collection[Laid], tun: bool
         if not tun:
             _make_xfrm_interfaces(netlink, specification.outside, laid)
         indexes = {link.get("ifname"): link["index"] for link in netlink.get_links()}
+        if tun:
+            selectors = [prefix for place in laid for prefix in place.tunnel.local_selectors]
+            tunnel = (TUN, routing.BY_INSIDE)
+            anchors.set_anchors(netlink, indexes, specification.inside, tunnel, selectors)
         firewall.set_rules(_marked(prefix, place) for prefix, place in prefixes.items())
         for device, by_class in _rates(specification.inside, laid).items():
             shaping.set_rates(netlink, indexes[device], by_class)

@@ -18,7 +18,7 @@ from pyroute2 import IPRoute  # type: ignore[import-untyped]
 from gateway.compartments.changes import NEXT_HOPS
 
 _FROM_OUTSIDE_ADDRESS, _FROM_INSIDE, _ANYTHING_ELSE = 1000, 1001, 1002  # preferences of the rules
-_INTO_TUNNELS, _BY_INSIDE, _MAIN = 1000, 1001, 254  # tables
+_INTO_TUNNELS, BY_INSIDE, _MAIN = 1000, 1001, 254  # tables
 _METRIC, _LAST_METRIC = 1, 2**32 - 1
 _RTAX_MTU = 2
 _FAMILIES = {4: AF_INET, 6: AF_INET6}
@@ -62,7 +62,7 @@ def set_ways(
 def _wanted_rules(inside: str, addresses: set[str], length: int) -> dict[tuple[Any, ...], dict[str, Any]]:
     """Return the rules by what tells them apart in a dump."""
     rules = [{"priority": _FROM_INSIDE, "iifname": inside, "table": _INTO_TUNNELS}]
-    rules.append({"priority": _ANYTHING_ELSE, "table": _BY_INSIDE})
+    rules.append({"priority": _ANYTHING_ELSE, "table": BY_INSIDE})
     for address in addresses:
         rule = {"priority": _FROM_OUTSIDE_ADDRESS, "src": address, "src_len": length, "table": _MAIN}
         rules.append(rule)
@@ -92,7 +92,7 @@ def _set_routes(
     default = {"family": family, "dst": "default"}
     hole = {**default, "table": _INTO_TUNNELS, "priority": _LAST_METRIC, "type": "blackhole"}
     netlink.route("replace", **hole)
-    by_inside = {"table": _BY_INSIDE, "gateway": NEXT_HOPS[version], "oif": indexes[inside], "flags": ["onlink"]}
+    by_inside = {"table": BY_INSIDE, "gateway": NEXT_HOPS[version], "oif": indexes[inside], "flags": ["onlink"]}
     netlink.route("replace", **default, **by_inside)
     held = {prefix: route for prefix, route in _held(netlink, family) if prefix not in ways}
     for prefix, way in ways.items():

@@ -143,6 +143,18 @@ def test_a_site_may_have_an_address_of_a_prefix_that_the_cloud_has_too(rig: Rig)
     assert domain.vm.replies("10.1.1.5") == 3
 
 
+def test_a_server_that_moved_to_the_cloud_keeps_its_address_and_its_subnet_at_the_site(rig: Rig) -> None:
+    domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEERS[0], servers=("10.1.1.20",))
+    selectors = TrafficSelectors(("10.1.1.11/32",), ("10.1.1.0/24",))
+    wanted = connection(domain, PEERS[0], traffic_selectors=selectors, routes=(ConnectionRoute("10.1.1.0/24"),))
+    domain.connections = (wanted,)
+    site.start(swanctl(wanted, local_ts="10.1.1.0/24", remote_ts="10.1.1.11/32"))
+    rig.reconcile()
+    rig.connected(domain)
+    assert domain.vm.replies("10.1.1.20") == 3
+    assert site.namespace.replies("10.1.1.11", source="10.1.1.20") == 3
+
+
 def test_domains_share_one_address_where_peers_are_told_apart(rig: Rig) -> None:
     for name, peer in zip(("red", "blue"), PEERS, strict=True):
         domain, site = rig.add_domain(name, "198.51.100.10", only_peer=peer), rig.add_site(name, peer)
