@@ -23,6 +23,7 @@ from gateway.datapath.pins import PinDirectory, PinsBusyError
 from gateway.machine import Machine
 from gateway.policy.addresses import UNSPECIFIED
 from gateway.programming.programmer import Programmer
+from gateway.services.services import Services
 from gateway.transactions import Transactions
 from plugins.contract import UnknownPluginError, load
 
@@ -81,12 +82,16 @@ def _run(configuration: GatewayConfiguration) -> None:
         programmer = Programmer(adopted.datapath, layout, configuration)
         machine = Machine(configuration, adopted.datapath, layout, programmer, adopted.fault)
         parts.callback(machine.close)
-        transactions = Transactions(configuration.state_dir / STORE, programmer, configuration.ports_by_name())
+        services = Services(configuration, programmer, machine.links)
+        parts.callback(services.close)
+        machine.tell_of_links(services.links_changed)
+        transactions = Transactions(configuration.state_dir / STORE, services, configuration.ports_by_name())
         transactions.start()
         parts.callback(transactions.stop)
         _promote_when_filled(adopted, transactions)
         parts.enter_context(_forgetting_moves(programmer))
-        _serve(configuration, transactions, application.create(transactions, machine, plugins, token), listener, files)
+        api = application.create(transactions, machine, services, plugins, token)
+        _serve(configuration, transactions, api, listener, files)
 
 
 def _serve(
@@ -102,7 +107,7 @@ def _serve(
 
     serve(api, listener, files, serving)
     notify_service_manager("STOPPING=1")
-    log.info("stopping", datapath="forwards on")
+    log.info("stopping", datapath="forwards on", tunnels="stay up")
 
 
 def _certificate(configuration: GatewayConfiguration) -> CertificateFiles:

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from gateway.api.machine import Counters, DomainCounters, Fill, PortState, Traffic
+from gateway.compartments.names import INTERFACE_PREFIXES
 from gateway.configuration import GatewayConfiguration, Port
 from gateway.datapath import statistics
 from gateway.datapath.layout import Layout
@@ -19,7 +20,7 @@ from gateway.programming.block import LINE_BYTES
 from gateway.programming.programmer import Programmer
 from gateway.underlay import forwarding_guard
 from gateway.underlay.network import Link
-from gateway.underlay.underlay import Underlay
+from gateway.underlay.underlay import LinksChanged, Underlay
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +48,7 @@ class Machine:
         self._refused: dict[str, str] = {}
         self._guarded: frozenset[str] = frozenset()
         self._guard_fault: str | None = None
+        self._listener: LinksChanged = lambda changes: None
         self._underlay = Underlay(configuration.provider_addresses(), programmer.hops_changed, self._links_changed)
         programmer.follow(self._underlay)
         links = self._underlay.links()
@@ -57,6 +59,14 @@ class Machine:
     def close(self) -> None:
         """Stop following Linux; what is attached forwards on."""
         self._underlay.close()
+
+    def tell_of_links(self, listener: LinksChanged) -> None:
+        """Call `listener`, from the underlay's thread, after interfaces changed."""
+        self._listener = listener
+
+    def links(self) -> Mapping[str, Link]:
+        """Return the interfaces of the machine by their names."""
+        return self._underlay.links()
 
     def ports(self) -> list[PortState]:
         """Return the configured ports with what the kernel says of them."""
@@ -102,6 +112,7 @@ class Machine:
                 self._refused[name] = why
                 log.error("interface_refused", interface=name, why=why)
             self._guard()
+        self._listener(changes)
 
     def _take_over(self, changes: Mapping[str, Link | None]) -> dict[str, str]:
         try:
@@ -113,7 +124,7 @@ class Machine:
         """Keep Linux from routing tenants' packets in clear, also through VLAN devices on our interfaces."""
         indexes = {link.index for name, link in self._links.items() if name in self._interfaces}
         devices = {name for name, link in self._links.items() if link.parent_index in indexes}
-        wanted = frozenset(self._interfaces | devices)
+        wanted = frozenset(self._interfaces | devices | {f"{prefix}*" for prefix in INTERFACE_PREFIXES})
         if wanted == self._guarded:
             return
         try:

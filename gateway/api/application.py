@@ -7,9 +7,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
-from gateway.api import explain, metrics, refusals, status
+from gateway.api import explain, metrics, refusals, serving, status
 from gateway.api.guard import BearerToken, BodyLimit
 from gateway.api.machine import Machine
+from gateway.api.services import Services
 from gateway.policy.model import Policy
 from gateway.transactions import Transactions
 from plugins.contract import Plugin
@@ -50,13 +51,17 @@ PROBLEM_EXAMPLE: dict[str, Any] = {
 }
 
 
-def create(transactions: Transactions, machine: Machine, plugins: Iterable[Plugin], token: str) -> FastAPI:
+def create(
+    transactions: Transactions, machine: Machine, services: Services, plugins: Iterable[Plugin], token: str
+) -> FastAPI:
     """Build the application. `token` is the one that every request has to bear."""
     application = FastAPI(title="Tenant gateway", version=status.VERSION, description=DESCRIPTION, redoc_url=None)
     for plugin in plugins:
         application.include_router(plugin.router(transactions))
-    for part in (status, explain, metrics):
-        application.include_router(part.router(transactions, machine))
+    application.include_router(status.router(transactions, machine, services))
+    application.include_router(explain.router(transactions, machine))
+    application.include_router(serving.router(transactions, services))
+    application.include_router(metrics.router(transactions, machine, services))
     refusals.install(application)
     application.add_middleware(BodyLimit)
     application.add_middleware(BearerToken, token=token)

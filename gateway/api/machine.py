@@ -29,20 +29,21 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
-class DomainCounters:
-    """Traffic by direction, dropped packets by reason."""
-
-    traffic: Mapping[str, Traffic] = field(default_factory=dict)
-    drops: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Fill:
     """How full one kind of map memory is; `unit` is "bytes" or "entries"."""
 
     used: int
     capacity: int
     unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class DomainCounters:
+    """Traffic by direction, dropped packets by reason, and the fill of a domain's connections if it has any."""
+
+    traffic: Mapping[str, Traffic] = field(default_factory=dict)
+    drops: Mapping[str, int] = field(default_factory=dict)
+    connections: Fill | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from gateway.api import service_metrics
 from gateway.api.machine import Counters, Machine
+from gateway.api.services import Services
 from gateway.transactions import Transactions
 
 OUTSIDE = ""  # the label `domain` of what belongs to no routing domain
@@ -17,9 +19,10 @@ OUTSIDE = ""  # the label `domain` of what belongs to no routing domain
 class GatewayCollector(Collector):
     """Turns the counters of the datapath and the revisions into metrics."""
 
-    def __init__(self, transactions: Transactions, machine: Machine) -> None:
+    def __init__(self, transactions: Transactions, machine: Machine, services: Services) -> None:
         self._transactions = transactions
         self._machine = machine
+        self._services = services
 
     def describe(self) -> Iterator[Metric]:
         """Name no metrics at registration, so that nothing is read then."""
@@ -27,11 +30,13 @@ class GatewayCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         counters = self._machine.counters()
-        domains = self._transactions.held.snapshot.domains
-        names = {domain_id: owned.domain.name for domain_id, owned in domains.items()}
+        domains = self._transactions.held.policy.routing_domains
+        names = {domain.id: domain.name for domain in domains}
         yield from _traffic(counters, names)
         yield _drops(counters, names)
         yield from _fill(counters)
+        yield from _connections(counters, names)
+        yield from service_metrics.families(self._services.report(domains), names)
         unresolved = len(self._machine.unresolved())
         yield _gauge("unresolved_provider_addresses", "Provider addresses in use without a way to them.", unresolved)
         yield from self._revisions()
@@ -80,13 +85,25 @@ def _fill(counters: Counters) -> Iterator[Metric]:
     yield capacity
 
 
+def _connections(counters: Counters, names: dict[str, str]) -> Iterator[Metric]:
+    labels = ("domain", "domain_id")
+    used = GaugeMetricFamily("tenant_gateway_connections", "Entries in use of a domain's connections.", labels=labels)
+    places = GaugeMetricFamily("tenant_gateway_connection_places", "How many it can have.", labels=labels)
+    for domain_id, of_domain in counters.domains.items():
+        if of_domain.connections is not None:
+            used.add_metric((names.get(domain_id, domain_id), domain_id), of_domain.connections.used)
+            places.add_metric((names.get(domain_id, domain_id), domain_id), of_domain.connections.capacity)
+    yield used
+    yield places
+
+
 def _gauge(name: str, help_text: str, value: int) -> Metric:
     return GaugeMetricFamily(f"tenant_gateway_{name}", help_text, value=value)
 
 
-def router(transactions: Transactions, machine: Machine) -> APIRouter:
+def router(transactions: Transactions, machine: Machine, services: Services) -> APIRouter:
     registry = CollectorRegistry()
-    registry.register(GatewayCollector(transactions, machine))
+    registry.register(GatewayCollector(transactions, machine, services))
     router = APIRouter(tags=["operation"])
 
     @router.get("/metrics", summary="Counters in Prometheus' text format", response_class=Response)

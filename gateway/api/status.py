@@ -6,7 +6,9 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
+from gateway.api import service_documents
 from gateway.api.machine import Counters, DomainCounters, Machine
+from gateway.api.services import Services
 from gateway.transactions import Held, Programmed, Transactions
 
 VERSION = version("tenant-gateway")
@@ -41,6 +43,9 @@ _EXAMPLE: dict[int | str, dict[str, Any]] = {
                             "error": None,
                             "traffic": {"overlay_to_external": {"packets": 1024, "bytes": 96256}},
                             "drops": {"no_route": 3},
+                            "load_balancers": [{"name": "web", "pools": service_documents.POOLS_EXAMPLE}],
+                            "tunnels": [service_documents.TUNNEL_EXAMPLE],
+                            "services_fault": None,
                         }
                     ],
                     "drops": {"unknown_vsid": 1},
@@ -53,24 +58,26 @@ _EXAMPLE: dict[int | str, dict[str, Any]] = {
 }
 
 
-def router(transactions: Transactions, machine: Machine) -> APIRouter:
+def router(transactions: Transactions, machine: Machine, services: Services) -> APIRouter:
     router = APIRouter(tags=["operation"])
 
     @router.get("/v1/status", summary="Revisions, ports, routing domains, traffic, drops", responses=_EXAMPLE)
     def get_status() -> JSONResponse:
-        return JSONResponse(document(transactions, machine))
+        return JSONResponse(document(transactions, machine, services))
 
     return router
 
 
-def document(transactions: Transactions, machine: Machine) -> dict[str, Any]:
+def document(transactions: Transactions, machine: Machine, services: Services) -> dict[str, Any]:
     """Gather the state of the gateway as plain data."""
     held, programmed, counters = transactions.held, transactions.programmed, machine.counters()
     store_fault = transactions.store_fault
     return {
         "name": machine.name,
         "version": VERSION,
-        "faults": [fault for fault in (store_fault, programmed.failure, *machine.faults()) if fault],
+        "faults": [
+            fault for fault in (store_fault, programmed.failure, *machine.faults(), *services.faults()) if fault
+        ],
         "policy": {
             "accepted_revision": held.snapshot.revision,
             "programmed_revision": programmed.revision,
@@ -87,7 +94,7 @@ def document(transactions: Transactions, machine: Machine) -> dict[str, Any]:
             }
             for port in machine.ports()
         ],
-        "routing_domains": _domains(held, programmed, counters),
+        "routing_domains": _domains(held, programmed, counters, services),
         "drops": dict(counters.drops),
         "unresolved_provider_addresses": list(machine.unresolved()),
         "memory": {
@@ -97,7 +104,8 @@ def document(transactions: Transactions, machine: Machine) -> dict[str, Any]:
     }
 
 
-def _domains(held: Held, programmed: Programmed, counters: Counters) -> list[dict[str, Any]]:
+def _domains(held: Held, programmed: Programmed, counters: Counters, services: Services) -> list[dict[str, Any]]:
+    served = services.report(held.policy.routing_domains)
     return [
         {
             "id": domain_id,
@@ -107,6 +115,7 @@ def _domains(held: Held, programmed: Programmed, counters: Counters) -> list[dic
             "lookup_records": len(owned.domain.lookup_records),
             "error": programmed.errors.get(domain_id),
             **_counters(counters.domains.get(domain_id, _NO_COUNTERS)),
+            **service_documents.of_domain(served[domain_id]),
         }
         for domain_id, owned in held.snapshot.domains.items()
     ]

@@ -1,6 +1,7 @@
 """The compartments of a gateway: made, adopted, changed and removed."""
 
 import errno
+import socket
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -44,6 +45,19 @@ class Compartments:
     def faults(self) -> Mapping[str, str]:
         """What kept a compartment from being as wanted at the last `reconcile`, and how to mend it, by RDID."""
         return self._faults
+
+    def left_behind(self, wanted: Mapping[str, CompartmentSpecification]) -> dict[str, Compartment]:
+        """Return, of those wanted, the ones that a former daemon left, by RDID; nobody has looked into them yet."""
+        indexes = {name: index for index, name in socket.if_nameindex()}
+        found = {}
+        for routing_domain, name in self._names_of(wanted).items():
+            specification = wanted[routing_domain]
+            legs = {INSIDE: name.inside} | ({OUTSIDE: name.outside} if specification.outside_addresses else {})
+            if namespaces.identity(name.namespace) and all(leg.interface in indexes for leg in legs.values()):
+                there = {leg: Leg(n.interface, indexes[n.interface], leg, n.mac) for leg, n in legs.items()}
+                path = namespaces.path(name.namespace)
+                found[routing_domain] = Compartment(specification, path, there[INSIDE], there.get(OUTSIDE))
+        return found
 
     def reconcile(self, wanted: Mapping[str, CompartmentSpecification]) -> dict[str, Compartment]:
         """Make the compartments be those wanted, by RDID; return those that are.

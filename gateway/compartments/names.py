@@ -7,6 +7,7 @@ from hashlib import sha256
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]")  # for a file below /run/netns
 _MOST_OF_A_NAME = 200
 _KEY_DIGITS = 8
+INTERFACE_PREFIXES = _INSIDE, _OUTSIDE = "tgi-", "tgo-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,8 @@ def names_of(gateway: str, routing_domain: str) -> Names:
     key = digest.hex()[:_KEY_DIGITS]
     return Names(
         namespace=f"{_prefix(gateway)}{key}",
-        inside=LegNames(f"tgi-{key}", _mac(digest[0:5]), _mac(digest[5:10])),
-        outside=LegNames(f"tgo-{key}", _mac(digest[10:15]), _mac(digest[15:20])),
+        inside=LegNames(f"{_INSIDE}{key}", _mac(digest[0:5]), _mac(digest[5:10])),
+        outside=LegNames(f"{_OUTSIDE}{key}", _mac(digest[10:15]), _mac(digest[15:20])),
     )
 
 
@@ -46,14 +47,19 @@ def is_ours(gateway: str, namespace: str) -> bool:
 def interfaces_of(namespace: str) -> tuple[str, str]:
     """Return the names that a compartment's interfaces have on the gateway's side."""
     key = namespace[-_KEY_DIGITS:]
-    return f"tgi-{key}", f"tgo-{key}"
+    return f"{_INSIDE}{key}", f"{_OUTSIDE}{key}"
 
 
-def _prefix(gateway: str) -> str:
+def file_name(gateway: str) -> str:
+    """Return a name for files of this gateway, unlike that of any other."""
     fit = _UNFIT.sub("_", gateway)[:_MOST_OF_A_NAME]
     if fit != gateway:  # so that two names that become one here stay two
         fit += f"-{sha256(gateway.encode()).hexdigest()[:_KEY_DIGITS]}"
-    return f"tgw-{fit}-"
+    return fit
+
+
+def _prefix(gateway: str) -> str:
+    return f"tgw-{file_name(gateway)}-"
 
 
 def _mac(random: bytes) -> str:

@@ -1,10 +1,8 @@
-"""Where this namespace forwards, keeps Linux from routing anything past the datapath, by nftables."""
+"""Keeps Linux from routing anything past the datapath, by nftables."""
 
 import subprocess
 from collections.abc import Collection
-from pathlib import Path
 
-_SWITCHES = (Path("/proc/sys/net/ipv4/ip_forward"), Path("/proc/sys/net/ipv6/conf/all/forwarding"))
 _TABLE = "inet tenant_gateway"
 
 
@@ -12,19 +10,13 @@ class ForwardingGuardError(Exception):
     """The guard could not be set or removed."""
 
 
-def forwards() -> bool:
-    """Tell whether Linux forwards IPv4 or IPv6 in the calling thread's network namespace."""
-    return any(switch.exists() and switch.read_text().strip() != "0" for switch in _SWITCHES)
-
-
-def install(interfaces: Collection[str]) -> bool:
+def install(interfaces: Collection[str]) -> None:
     """Drop all that Linux would forward from or to these interfaces; replaces what an earlier call installed.
 
-    An 802.1Q device on one of them is an interface of its own and is to be named as well. Returns False, and does
-    nothing, where nothing is forwarded. Raises ForwardingGuardError.
+    An 802.1Q device on one of them is an interface of its own and is to be named as well; `*` at the end of a name
+    stands for any. Also where nothing is forwarded: who turns that on for all interfaces turns it on for ours.
+    Raises ForwardingGuardError.
     """
-    if not forwards():
-        return False
     names = ", ".join(f'"{interface}"' for interface in sorted(interfaces))
     _nft(
         f"""
@@ -37,7 +29,6 @@ def install(interfaces: Collection[str]) -> bool:
         }}
         """
     )
-    return True
 
 
 def remove() -> None:
@@ -47,16 +38,17 @@ def remove() -> None:
 
 def _nft(table: str) -> None:
     """Replace the table in one transaction; the first line makes the deletion of a missing one legal."""
-    result = subprocess.run(
-        ["nft", "-f", "-"],
-        input=f"table {_TABLE}\ndelete table {_TABLE}\n{table}",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    commands = f"table {_TABLE}\ndelete table {_TABLE}\n{table}"
+    try:
+        result = subprocess.run(["nft", "-f", "-"], input=commands, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise _error("there is no command nft") from None
     if result.returncode:
-        raise ForwardingGuardError(
-            f"nft refused table {_TABLE}: {result.stderr.strip()}; "
-            "the guard needs CAP_NET_ADMIN and the package nftables, or turn forwarding off: "
-            "sysctl -w net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0"
-        )
+        raise _error(result.stderr.strip())
+
+
+def _error(why: str) -> ForwardingGuardError:
+    return ForwardingGuardError(
+        f"nftables table {_TABLE} is not set, and packets could be forwarded past the datapath: {why}; "
+        "it needs CAP_NET_ADMIN, nf_tables in the kernel and the package nftables"
+    )

@@ -6,7 +6,7 @@ Run as a program, it serves until it is killed: live_gateway.py STATE_DIRECTORY 
 import ssl
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,14 +18,17 @@ from gateway.api import application
 from gateway.api.machine import Counters, DomainCounters, Fill, PortState, Traffic
 from gateway.api.secrets import admin_token, server_certificate
 from gateway.api.server import listen, serve, server
+from gateway.api.services import DomainServices, Member, Pool
 from gateway.configuration import Api, GatewayConfiguration, Plugins, Port
 from gateway.datapath.model.question import Question
 from gateway.explanation import explanation
-from gateway.policy.model import Policy
+from gateway.policy.balancing import PoolMember
+from gateway.policy.model import Policy, RoutingDomain
 from gateway.transactions import Transactions
 from gateway.underlay.hop import Hop
 from gateway.underlay.network import Link
 from plugins.contract import load
+from vpn.status import ConnectionStatus, LastError, LogLine, State
 
 BLUE = "11111111-2222-3333-4444-000000000001"
 RED = "11111111-2222-3333-4444-000000000002"
@@ -68,7 +71,7 @@ class StillMachine:
         return [PortState(port.name, port.role, port.interface, port.vlan, "attached") for port in CONFIGURED_PORTS]
 
     def counters(self) -> Counters:
-        blue = DomainCounters({"overlay_to_external": Traffic(7, 700)}, {"no_route": 3})
+        blue = DomainCounters({"overlay_to_external": Traffic(7, 700)}, {"no_route": 3}, Fill(5, 256, "entries"))
         return Counters({BLUE: blue}, {"unknown_vsid": 1}, {"tables": Fill(1024, 4096, "bytes")})
 
     def unresolved(self) -> list[str]:
@@ -81,6 +84,66 @@ class StillMachine:
         hop = Hop("eth1", 1, 0, "192.168.6.2", b"\x02\0\0\0\0\x11", b"\x02\0\0\0\0\x12", 1600)
         links = {f"eth{at}": Link(f"eth{at}", at, bytes([2, 0, 0, 0, 0, at]), 1600, True) for at in (1, 2)}
         return explanation(question, policy, self.configuration, links, {"192.168.1.10": hop})
+
+
+@dataclass
+class StillServices:
+    """Load balancers and tunnels on which nothing moves: members are as policy says, tunnels down until `up`.
+
+    `unattended`: tunnels that nothing looks after.
+    """
+
+    fault: str | None = None
+    states: dict[tuple[str, str], State] = field(default_factory=dict)
+    unattended: set[str] = field(default_factory=set)
+
+    def faults(self) -> list[str]:
+        return []
+
+    def report(self, domains: Iterable[RoutingDomain]) -> dict[str, DomainServices]:
+        return {domain.id: self._of(domain) for domain in domains}
+
+    def up(self, domain_id: str, tunnel: str) -> ConnectionStatus:
+        return self._set(domain_id, tunnel, "connected")
+
+    def down(self, domain_id: str, tunnel: str) -> ConnectionStatus:
+        return self._set(domain_id, tunnel, "down")
+
+    def log(self, domain_id: str, tunnel: str) -> list[LogLine]:
+        self._known(tunnel)
+        return [LogLine(1.5, f"initiating IKE_SA {tunnel}")]
+
+    def _of(self, domain: RoutingDomain) -> DomainServices:
+        pools = tuple(
+            Pool(balancer.name, pool.name, rule.probe, tuple(map(_member, pool.members)))
+            for balancer in domain.load_balancers
+            for rule in balancer.rules
+            for pool in balancer.backend_pools
+            if pool.name == rule.pool
+        )
+        tunnels = tuple(self._status(domain.id, one.name) for one in domain.ipsec_connections())
+        return DomainServices(pools, tunnels, self.fault)
+
+    def _set(self, domain_id: str, tunnel: str, state: State) -> ConnectionStatus:
+        self._known(tunnel)
+        self.states[domain_id, tunnel] = state
+        return self._status(domain_id, tunnel)
+
+    def _known(self, tunnel: str) -> None:
+        if tunnel in self.unattended:
+            raise KeyError(tunnel)
+
+    def _status(self, domain_id: str, tunnel: str) -> ConnectionStatus:
+        state = self.states.get((domain_id, tunnel), "connecting")
+        error = LastError("silent", "the peer 198.51.100.20 does not answer", 2.0)
+        counted = {"mtu": 1438, "bytes_in": 700, "bytes_out": 1400, "esp_rekeys": 2}
+        return ConnectionStatus(
+            tunnel, state, f"{state} since 1970", "198.51.100.20", since=1.0, last_error=error, **counted
+        )
+
+
+def _member(member: PoolMember) -> Member:
+    return Member(member.customer_address, member.weight, member.state, "healthy", 3.0, "ok", "ok")
 
 
 CONFIGURED_PORTS = (
@@ -101,6 +164,7 @@ class LiveGateway:
     state_dir: Path
     transactions: Transactions
     programmer: RecordingProgrammer
+    services: StillServices
 
     @contextmanager
     def client(self, **options: Any) -> Iterator[httpx.Client]:
@@ -141,14 +205,15 @@ def running_gateway(
     transactions = Transactions(state_dir / "policy.sqlite", programmer, settings.ports_by_name())
     transactions.start()
     token = admin_token(state_dir)
-    api = application.create(transactions, StillMachine(settings), load(settings.plugins.enabled), token)
+    services = StillServices()
+    api = application.create(transactions, StillMachine(settings), services, load(settings.plugins.enabled), token)
     ready = threading.Event()
     serving = server(api, server_certificate(state_dir, ()), ready.set)
     thread = threading.Thread(target=serving.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
         assert ready.wait(30)
-        yield LiveGateway(f"https://127.0.0.1:{port}", token, state_dir, transactions, programmer)
+        yield LiveGateway(f"https://127.0.0.1:{port}", token, state_dir, transactions, programmer, services)
     finally:
         programmer.open.set()
         serving.should_exit = True
@@ -161,7 +226,8 @@ def main(state_dir: Path, port: int) -> None:
     transactions = Transactions(state_dir / "policy.sqlite", RecordingProgrammer(), settings.ports_by_name())
     transactions.start()
     token = admin_token(state_dir)
-    api = application.create(transactions, StillMachine(settings), load(settings.plugins.enabled), token)
+    plugins = load(settings.plugins.enabled)
+    api = application.create(transactions, StillMachine(settings), StillServices(), plugins, token)
     listener = listen(settings.api.listen)
     serve(
         api, listener, server_certificate(state_dir, ()), lambda: print("ready", listener.getsockname()[1], flush=True)

@@ -27,7 +27,7 @@ RECORD = f"/v1/routing-domains/{BLUE}/lookup-records/6001"
 @contextmanager
 def gateway_process(state_dir: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     """Serve in another process, which the caller may kill."""
-    command = [sys.executable, live_gateway.__file__, str(state_dir), "0"]
+    command = [sys.executable, "-P", live_gateway.__file__, str(state_dir), "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout

@@ -1,0 +1,1 @@
+"""What routing domains need besides the datapath: compartments, the probing of pools, and tunnels."""

@@ -1,0 +1,89 @@
+"""What a policy asks of compartments, probes and tunnels: pure functions."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from gateway.compartments.specification import Compartment, CompartmentSpecification
+from gateway.configuration import Port
+from gateway.policy.addresses import network_of
+from gateway.policy.connections import IpsecConnection
+from gateway.policy.model import Policy, RoutingDomain, service_addresses_of
+from gateway.policy.public import default_local_address, port_of
+from lb.service import ProbedDomain
+from vpn.specification import EndpointSpecification
+
+LARGEST_PATH_MTU = 1500  # of the Internet, in bytes, whatever our own link takes
+
+
+def compartments_for(policy: Policy, ports: Mapping[str, Port]) -> dict[str, CompartmentSpecification]:
+    """Return, by RDID, the compartments of the domains that are probed or have a tunnel."""
+    return {
+        domain.id: _compartment(domain, ports)
+        for domain in policy.routing_domains
+        if is_probed(domain) or any(tunnel.enabled for tunnel in domain.ipsec_connections())
+    }
+
+
+def is_probed(domain: RoutingDomain) -> bool:
+    """Tell whether a rule of a load balancer has a probe."""
+    return any(rule.probe is not None for balancer in domain.load_balancers for rule in balancer.rules)
+
+
+def probed_domains(policy: Policy, standing: Mapping[str, Compartment]) -> dict[str, ProbedDomain]:
+    """Return what is probed, by RDID; a domain whose compartment does not stand is not."""
+    return {
+        domain.id: ProbedDomain(domain, compartment.namespace, compartment.specification.inside_addresses)
+        for domain in policy.routing_domains
+        if is_probed(domain) and (compartment := standing.get(domain.id))
+    }
+
+
+def endpoints_for(
+    policy: Policy, standing: Mapping[str, Compartment], ports: Mapping[str, Port], mtus: Mapping[str, int]
+) -> dict[str, EndpointSpecification]:
+    """Return the endpoints of tunnels, by RDID. `mtus`: of interfaces, in bytes, by their names."""
+    return {
+        domain.id: EndpointSpecification(
+            routing_domain=domain.id,
+            namespace=compartment.namespace,
+            inside=compartment.inside.name,
+            outside=compartment.outside.name,
+            connections=tuple(_with_local_address(tunnel, ports) for tunnel in domain.ipsec_connections()),
+            path_mtu=_path_mtu(compartment.specification.outside_addresses, ports, mtus),
+        )
+        for domain in policy.routing_domains
+        if (compartment := standing.get(domain.id)) and compartment.outside
+    }
+
+
+def _compartment(domain: RoutingDomain, ports: Mapping[str, Port]) -> CompartmentSpecification:
+    enabled = [tunnel for tunnel in domain.ipsec_connections() if tunnel.enabled]
+    outside = (_with_local_address(tunnel, ports).local_address for tunnel in enabled)
+    return CompartmentSpecification(
+        routing_domain=domain.id,
+        inside_addresses=service_addresses_of(domain),
+        outside_addresses=tuple(dict.fromkeys(address for address in outside if address)),
+        inside_prefixes=tuple(dict.fromkeys(_inside_prefixes(domain))),
+    )
+
+
+def _inside_prefixes(domain: RoutingDomain) -> Iterator[str]:
+    """Yield what the datapath routes to anything but a tunnel."""
+    for subnet in domain.virtual_subnets:
+        yield from subnet.prefixes
+    yield from (route.prefix for route in domain.customer_routes)
+    for connection in domain.l3_connections():
+        yield from map(network_of, connection.local_addresses)
+        yield from (route.prefix for route in connection.routes)
+
+
+def _with_local_address(tunnel: IpsecConnection, ports: Mapping[str, Port]) -> IpsecConnection:
+    if tunnel.local_address is not None:
+        return tunnel
+    return replace(tunnel, local_address=default_local_address(tunnel.remote_address, ports))
+
+
+def _path_mtu(outside_addresses: tuple[str, ...], ports: Mapping[str, Port], mtus: Mapping[str, int]) -> int:
+    found = (port_of(address, ports) for address in outside_addresses)
+    of_links = (mtus[port.interface] for port in found if port and port.interface in mtus)
+    return min((LARGEST_PATH_MTU, *of_links))
