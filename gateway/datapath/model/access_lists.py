@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from gateway.datapath.model.domains import AccessList, Domain
-from gateway.datapath.model.ip import TCP, UDP, Address
+from gateway.datapath.model.ip import TCP, UDP, Address, Packet
 from gateway.datapath.model.verdict import DropReason
 from gateway.policy.fields import port_ranges
 from gateway.policy.model import AccessRule
@@ -23,6 +23,10 @@ class Flow:
 
     def reversed(self) -> "Flow":
         return Flow(self.destination, self.source, self.protocol, self.destination_port, self.source_port)
+
+
+def flow_of(packet: Packet) -> Flow:
+    return Flow(packet.source, packet.destination, packet.protocol, packet.source_port, packet.destination_port)
 
 
 @dataclass(frozen=True, slots=True)

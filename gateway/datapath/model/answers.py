@@ -73,10 +73,20 @@ def echo_reply(passage: Passage, origin: Origin, packet: Packet) -> DecidedError
 
 
 def refused(
-    passage: Passage, origin: Origin, packet: Packet, reason: DropReason, error: IcmpError, mtu: int = 0
+    passage: Passage,
+    origin: Origin,
+    packet: Packet,
+    reason: DropReason,
+    error: IcmpError,
+    *,
+    mtu: int = 0,
+    source: Address | None = None,
 ) -> DecidedError:
-    """The drop of a packet whose sender is told why, if that is allowed and the domain has answers left."""
-    source = _error_source(passage, origin, packet.version)
+    """The drop of a packet whose sender is told why, if that is allowed and the domain has answers left.
+
+    `source` is who tells, if not the router.
+    """
+    source = source or _error_source(passage, origin, packet.version)
     if source is None or not _may_be_told(origin, packet) or not passage.may_answer(origin.domain):
         return dropped(reason)
     message = _error_packet(packet, source, error, mtu)

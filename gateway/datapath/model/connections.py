@@ -1,13 +1,11 @@
 """Stateful access lists: the first packet of a flow is asked about, later ones pass by the connection's entry."""
 
-import struct
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
 
 from gateway.datapath.model import access_lists
-from gateway.datapath.model.access_lists import Flow, Opinion, Side
+from gateway.datapath.model.access_lists import Flow, Opinion, Side, flow_of
 from gateway.datapath.model.domains import Domain
-from gateway.datapath.model.ip import TCP, UDP, Address, Packet, transport_ports
+from gateway.datapath.model.ip import TCP, UDP, Address, Packet, quoted
 from gateway.datapath.model.verdict import DropReason
 
 FIN, RST = 0x01, 0x04
@@ -75,10 +73,10 @@ class Connections:
 
     def _ask_flow(self, domain: Domain, packet: Packet, sender: Side, receiver: Side, now: float) -> Opinion:
         if packet.is_icmp_error:
-            quoted = _quoted_flow(packet)
-            if quoted is not None and self._live(domain, quoted, now) is not None:
+            quote = quoted(packet)
+            if quote is not None and self._live(domain, flow_of(quote), now) is not None:
                 return Opinion(None, "", "The ICMP error is about a connection that was allowed.")
-        flow = Flow(packet.source, packet.destination, packet.protocol, packet.source_port, packet.destination_port)
+        flow = flow_of(packet)
         connection = self._live(domain, flow, now)
         if connection is not None:
             opinion = self._ask_again(domain, connection, flow, sender, receiver)
@@ -120,21 +118,3 @@ def _key(domain: Domain, flow: Flow) -> Key:
 
 def _fragment_key(domain: Domain, packet: Packet) -> FragmentKey:
     return domain.id, frozenset((packet.source, packet.destination)), packet.protocol, packet.identification
-
-
-def _quoted_flow(packet: Packet) -> Flow | None:
-    """The flow that an ICMP error is about, None where the packet quoted has options, or too little of it is there."""
-    quote = packet.data[packet.transport + 8 : packet.length]
-    header_length = 20 if packet.version == 4 else 40
-    if len(quote) < header_length + 8:
-        return None
-    source: Address
-    destination: Address
-    if packet.version == 4:
-        (fragment,) = struct.unpack_from("!H", quote, 6)
-        if quote[0] & 15 != 5 or fragment & 0x1FFF:
-            return None
-        protocol, source, destination = quote[9], IPv4Address(quote[12:16]), IPv4Address(quote[16:20])
-    else:
-        protocol, source, destination = quote[6], IPv6Address(quote[8:24]), IPv6Address(quote[24:40])
-    return Flow(source, destination, protocol, *transport_ports(packet.version, protocol, quote[header_length:]))

@@ -1,12 +1,15 @@
 """The policy as the layers of the model read it: addresses parsed, every entry with its name, nothing else prepared."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface, ip_network
 
 from gateway.configuration import Port
+from gateway.datapath.model import balancing
+from gateway.datapath.model.balancing import Numbers, Services
 from gateway.datapath.model.ethernet import mac_bytes
 from gateway.datapath.model.ip import Address
+from gateway.policy.internet import internet_domain
 from gateway.policy.model import (
     AccessControlList,
     CustomerRoute,
@@ -16,6 +19,7 @@ from gateway.policy.model import (
     RoutingDomain,
     VirtualSubnet,
 )
+from lb.pools import Choice, PoolState
 
 Prefix = IPv4Network | IPv6Network
 
@@ -113,19 +117,48 @@ class Domain:
     connections: tuple[Connection, ...]
     admitted: frozenset[Address]
     access_lists: tuple[AccessList, ...]
+    services: Services
 
 
-def build(policy: Policy, ports: Iterable[Port], also_admitted: Mapping[str, frozenset[str]]) -> tuple[Domain, ...]:
+def build(
+    policy: Policy,
+    ports: Iterable[Port],
+    also_admitted: Mapping[str, frozenset[str]],
+    pools: Mapping[str, Mapping[Choice, PoolState]],
+    numbers: Numbers,
+) -> tuple[Domain, ...]:
     """The policy's routing domains, in its order."""
     named = {port.name: port for port in ports}
-    return tuple(
-        _build_domain(f"/routing_domains/{index}", domain, policy, named, also_admitted.get(domain.id, frozenset()))
-        for index, domain in enumerate(policy.routing_domains)
-    )
+    found = []
+    for index, domain in enumerate(policy.routing_domains):
+        entry = f"/routing_domains/{index}"
+        services = balancing.build(entry, domain, pools.get(domain.id, balancing.healthy(domain)), numbers)
+        admitted = _admitted(domain, policy) | {ip_address(one) for one in also_admitted.get(domain.id, ())}
+        found.append(_build_domain(entry, domain, named, admitted, services))
+    return tuple(found)
+
+
+def build_internet(ports: Iterable[Port]) -> Domain | None:
+    """The domain of the ports with addresses, None if there are none. Its entries are the ports themselves."""
+    source = internet_domain(ports)
+    if source is None:
+        return None
+    entries = {port.name: f"/ports/{index}" for index, port in enumerate(ports)}
+    built = _build_domain("/ports", source, {port.name: port for port in ports}, frozenset(), Services({}, {}, {}))
+    connections = {one: replace(one, entry=entries[one.name]) for one in built.connections}
+    local = {own.ip: one.entry for one in connections.values() for own in one.local}
+    routes = tuple(_with_connection(route, connections) for route in built.routes)
+    return replace(built, connections=tuple(connections.values()), local=local, routes=routes)
+
+
+def _with_connection(route: Route, connections: Mapping[Connection, Connection]) -> Route:
+    assert isinstance(route.target, Exit)  # there is nothing else in the Internet
+    connection = connections[route.target.connection]
+    return replace(route, entry=connection.entry, target=Exit(connection, route.target.next_hop))
 
 
 def _build_domain(
-    entry: str, domain: RoutingDomain, policy: Policy, ports: Mapping[str, Port], also_admitted: frozenset[str]
+    entry: str, domain: RoutingDomain, ports: Mapping[str, Port], admitted: frozenset[Address], services: Services
 ) -> Domain:
     subnets = [_subnet(f"{entry}/virtual_subnets/{i}", subnet) for i, subnet in enumerate(domain.virtual_subnets)]
     all_records = [
@@ -156,11 +189,12 @@ def _build_domain(
             *_connection_routes(domain, connections),
         ),
         connections=connections,
-        admitted=_admitted(domain, policy) | {ip_address(address) for address in also_admitted},
+        admitted=admitted,
         access_lists=tuple(
             AccessList(f"{entry}/access_control_lists/{i}", access_list)
             for i, access_list in enumerate(domain.access_control_lists)
         ),
+        services=services,
     )
 
 

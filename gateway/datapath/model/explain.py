@@ -39,6 +39,11 @@ REASONS = {
     DropReason.UNDERLAY_UNRESOLVED: "The provider network's way to the host is not known.",
     DropReason.RESOLVING: "The MAC of the next hop is being asked for.",
     DropReason.ANSWER_LIMITED: "The routing domain has used up the answers that the gateway gives in a second.",
+    DropReason.VIP_NOT_SERVED: "Nothing is served there: no rule, and no connection that a port was given to.",
+    DropReason.NO_MEMBER: "No member of the pool takes new connections.",
+    DropReason.NAT_EXHAUSTED: "No port is left to translate its source to.",
+    DropReason.TRANSLATION_MISSING: "It would leave to the Internet with a customer address in it.",
+    DropReason.NOT_TRANSLATABLE: "It has no ports by which an answer would find back: it cannot share an address.",
 }
 
 ACTIONS = {

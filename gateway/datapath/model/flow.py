@@ -18,14 +18,22 @@ def _folded(packet: Packet) -> int:
     return folded
 
 
-def flow_hash(packet: Packet) -> int:
-    """32 bits, the same for all packets of a flow and for all fragments of a packet."""
-    ports = 0 if packet.is_fragment else packet.source_port << 16 | packet.destination_port
+def hash_of(packet: Packet, ports: int, protocol: int) -> int:
+    """32 bits of the packet's addresses and of what else is given; `ports` has the source port in its upper half."""
     h = _folded(packet) * 0x9E3779B1 & _WORD
     h ^= ports * 0x85EBCA6B & _WORD
-    h ^= packet.protocol * 0xC2B2AE35 & _WORD
+    h ^= protocol * 0xC2B2AE35 & _WORD
     h ^= h >> 15
     h = h * 0x2C1B3C6D & _WORD
     h ^= h >> 12
     h = h * 0x297A2D39 & _WORD
     return h ^ h >> 15
+
+
+def flow_hash(packet: Packet) -> int:
+    """The same for all packets of a flow and for all fragments of a packet."""
+    return hash_of(packet, 0 if packet.is_fragment else ports_of(packet), packet.protocol)
+
+
+def ports_of(packet: Packet) -> int:
+    return packet.source_port << 16 | packet.destination_port

@@ -60,6 +60,11 @@ class Packet:
         return self.icmp_type in ERROR_TYPES[self.version]
 
     @property
+    def is_echo(self) -> bool:
+        """Whether it is a request or a reply."""
+        return self.icmp_type in ECHO_TYPES[self.version]
+
+    @property
     def is_echo_request(self) -> bool:
         return not self.is_fragment and self.icmp_type == ECHO_TYPES[self.version][0]
 
@@ -88,6 +93,43 @@ def transport_ports(version: int, protocol: int, transport: bytes) -> tuple[int,
         (identifier,) = struct.unpack_from("!H", transport, 4)
         return identifier, identifier
     return 0, 0
+
+
+def quoted(packet: Packet) -> Packet | None:
+    """The packet that an ICMP error is about; None where it has options, or too little of it is there.
+
+    Its `data` and `length` are what was quoted of it.
+    """
+    quote = packet.data[packet.transport + 8 : packet.length]
+    header_length = 20 if packet.version == 4 else 40
+    if len(quote) < header_length + 8:
+        return None
+    source: Address
+    destination: Address
+    if packet.version == 4:
+        (fragment,) = struct.unpack_from("!H", quote, 6)
+        if quote[0] & 15 != 5 or fragment & 0x1FFF:
+            return None
+        protocol, source, destination = quote[9], IPv4Address(quote[12:16]), IPv4Address(quote[16:20])
+    else:
+        protocol, source, destination = quote[6], IPv6Address(quote[8:24]), IPv6Address(quote[24:40])
+    source_port, destination_port = transport_ports(packet.version, protocol, quote[header_length:])
+    return Packet(
+        data=quote,
+        version=packet.version,
+        source=source,
+        destination=destination,
+        traffic_class=0,
+        ttl=0,
+        protocol=protocol,
+        length=len(quote),
+        transport=header_length,
+        more_fragments=False,
+        fragment_offset=0,
+        identification=0,
+        source_port=source_port,
+        destination_port=destination_port,
+    )
 
 
 def _parse_ipv4(data: bytes) -> Packet:

@@ -6,6 +6,7 @@ from gateway.datapath.model import ethernet, mss, neighbours, rewrite, tunnels
 from gateway.datapath.model.access_lists import Side
 from gateway.datapath.model.answers import TIME_EXCEEDED, TOO_BIG, refused
 from gateway.datapath.model.checksum import store
+from gateway.datapath.model.course import Course
 from gateway.datapath.model.domains import Exit, Record
 from gateway.datapath.model.ethernet import Frame
 from gateway.datapath.model.ip import Address, Packet
@@ -17,19 +18,21 @@ from gateway.datapath.model.verdict import Action, DecidedError, DropReason, dro
 VXLAN_FIRST_SOURCE_PORT = 49152
 
 
-def leave(passage: Passage, origin: Origin, packet: Packet, target: Record | Exit, flow_hash: int) -> DecidedError:
+def leave(passage: Passage, origin: Origin, course: Course, target: Record | Exit, flow_hash: int) -> DecidedError:
     """The frame that leaves; raises the drop of what may not or cannot."""
+    packet = course.sent
     if packet.ttl <= 1:
         passage.note("route", "", f"Its TTL is {packet.ttl}.")
-        raise refused(passage, origin, packet, DropReason.TTL_EXCEEDED, TIME_EXCEEDED)
-    _refuse_hairpin(passage, origin, target)
-    _ask_access_lists(passage, origin, packet, target)
+        raise refused(passage, origin, course.came, DropReason.TTL_EXCEEDED, TIME_EXCEEDED)
+    if not course.is_translated:
+        _refuse_hairpin(passage, origin, target)
+    _ask_access_lists(passage, origin, course.viewed, target)
     if isinstance(target, Exit):
         _protect_hosts(passage, packet, target)
     limit = _limit(passage, target)
     if limit is not None and packet.length > limit:
         passage.note("leave", _entry(target), f"Its {packet.length} bytes exceed the {limit} that fit there.")
-        raise refused(passage, origin, packet, DropReason.TOO_BIG, TOO_BIG, limit)
+        raise refused(passage, origin, course.came, DropReason.TOO_BIG, TOO_BIG, mtu=limit)
     if isinstance(target, Exit):
         return _to_external(passage, origin, packet, target)
     if target.encapsulation == "rewrite":

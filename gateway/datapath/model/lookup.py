@@ -1,6 +1,7 @@
 """Where a destination is: an exact entry first, then the longest prefix."""
 
 from gateway.datapath.model.answers import HOST_UNREACHABLE, NET_UNREACHABLE, PORT_UNREACHABLE, echo_reply, refused
+from gateway.datapath.model.course import Course
 from gateway.datapath.model.domains import Domain, Exit, OnLink, Record, Route
 from gateway.datapath.model.ip import UDP, Address, Packet
 from gateway.datapath.model.passage import Origin, Passage
@@ -17,11 +18,24 @@ def best_routes(domain: Domain, destination: Address) -> list[Route]:
     return list(reversed(first_of_target.values()))
 
 
-def find(passage: Passage, origin: Origin, packet: Packet, flow_hash: int) -> Record | Exit:
+def is_unrouted(passage: Passage, domain: Domain, destination: Address) -> bool:
+    """Whether nothing in the domain leads to this address, so that only what lies outside may."""
+    record = domain.records.get(destination)
+    return (
+        destination not in domain.local
+        and (record is None or _leads_here(passage, record))
+        and not best_routes(domain, destination)
+    )
+
+
+def find(passage: Passage, origin: Origin, course: Course, flow_hash: int) -> Record | Exit:
     """The next hop of the packet; raises the gateway's answer or the drop where there is none."""
-    domain, destination = origin.domain, packet.destination
+    packet, domain, destination = course.came, course.domain, course.viewed.destination
     if destination in domain.local:
-        raise _local(passage, origin, packet)
+        raise _local(passage, origin, packet, domain.local[destination])
+    if domain is passage.internet and destination in passage.owners:
+        passage.note("route", passage.owners[destination].entry, f"{destination} is reached from outside only.")
+        raise dropped(DropReason.VIP_NOT_SERVED)
     record = domain.records.get(destination)
     if record is not None:
         if not _leads_here(passage, record):
@@ -35,7 +49,7 @@ def find(passage: Passage, origin: Origin, packet: Packet, flow_hash: int) -> Re
     route = routes[(flow_hash >> 16) % len(routes)]
     passage.note("route", route.entry, _chosen(route, destination, len(routes)))
     if isinstance(route.target, OnLink):
-        return _wildcard(passage, origin, packet, route.target)
+        return _wildcard(passage, origin, course, route.target)
     return route.target
 
 
@@ -56,17 +70,16 @@ def _chosen(route: Route, destination: Address, equals: int) -> str:
     return way + (f" (one of {equals} equal routes, chosen by flow)." if equals > 1 else ".")
 
 
-def _wildcard(passage: Passage, origin: Origin, packet: Packet, on_link: OnLink) -> Record:
-    record = origin.domain.wildcards.get((on_link.vsid, packet.version))
+def _wildcard(passage: Passage, origin: Origin, course: Course, on_link: OnLink) -> Record:
+    record = course.domain.wildcards.get((on_link.vsid, course.came.version))
     if record is None:
-        passage.note("route", origin.domain.entry, f"There is no record for {packet.destination}.")
-        raise refused(passage, origin, packet, DropReason.NO_RECORD, HOST_UNREACHABLE)
+        passage.note("route", course.domain.entry, f"There is no record for {course.viewed.destination}.")
+        raise refused(passage, origin, course.came, DropReason.NO_RECORD, HOST_UNREACHABLE)
     passage.note("route", record.entry, f"The wildcard record of VSID {on_link.vsid} takes it.")
     return record
 
 
-def _local(passage: Passage, origin: Origin, packet: Packet) -> Exception:
-    entry = origin.domain.local[packet.destination]
+def _local(passage: Passage, origin: Origin, packet: Packet, entry: str) -> Exception:
     passage.note("route", entry, f"{packet.destination} is the gateway's own address.")
     if packet.is_echo_request and not origin.is_rewrite:
         return echo_reply(passage, origin, packet)

@@ -46,7 +46,7 @@ def overlay_solicitation(passage: Passage, origin: Origin, data: bytes) -> Decid
         mac = _overlay_mac(passage, origin, message.target, message.source, origin.source_mac)
     if mac is None:
         return dropped(DropReason.NEIGHBOR_UNANSWERED)
-    is_router = message.target in _router_addresses(origin)
+    is_router = message.target in _router_addresses(origin) or _is_frontend(origin, message.target)
     flags = SOLICITED | OVERRIDE | (ROUTER if is_router else 0)
     packet = discovery.advertisement(message.target, message.source, flags, mac)
     return answered(passage, origin, back(passage, origin, ethernet.IPV6, packet))
@@ -57,6 +57,12 @@ def _router_addresses(origin: Origin) -> list[Address]:
     return list(origin.domain.subnets[origin.vsid].router_addresses.values())
 
 
+def _is_frontend(origin: Origin, target: Address) -> bool:
+    """Whether the gateway has the address for the domain, in the origin's VSID."""
+    frontend = origin.domain.services.frontends.get(target)
+    return frontend is not None and frontend.vsid == origin.vsid
+
+
 def _overlay_mac(passage: Passage, origin: Origin, target: Address, asker: Address, asker_mac: bytes) -> bytes | None:
     """The MAC that a VM of the origin's VSID is given for `target`, None where it gets no answer."""
     domain, router_mac = origin.domain, passage.surroundings.router_mac
@@ -64,6 +70,9 @@ def _overlay_mac(passage: Passage, origin: Origin, target: Address, asker: Addre
     if target in _router_addresses(origin):
         passage.note("neighbours", domain.local[target], f"{target} is the router's address.")
         return record.mac if record else router_mac
+    if _is_frontend(origin, target):
+        passage.note("neighbours", domain.services.frontends[target].entry, f"{target} is a frontend.")
+        return router_mac
     if record is not None and record.vsid == origin.vsid:
         passage.note("neighbours", record.entry, f"{target} has a record in VSID {record.vsid}.")
         return None if record.mac == asker_mac or asker == target else record.mac
@@ -87,7 +96,7 @@ def external_arp(passage: Passage, origin: Origin) -> DecidedError:
     message = arp.parse(passage.frame.payload)
     if message is None:
         return passed()
-    if message.target not in _local_addresses(passage):
+    if not _is_ours(passage, message.target):
         if message.sender == message.target and _key(passage, message.sender) in passage.state.neighbours:
             _learn(passage, message.sender, message.sender_mac)
         return passed()
@@ -104,14 +113,13 @@ def external_arp(passage: Passage, origin: Origin) -> DecidedError:
 def external_discovery(passage: Passage, origin: Origin) -> DecidedError:
     message = discovery.parse(passage.frame.payload)
     assert message is not None  # is_discovery has looked
-    local = _local_addresses(passage)
     if message.type == discovery.ADVERTISEMENT:
-        if message.destination not in local:
+        if not _is_ours(passage, message.destination):
             return passed()
         if message.link_layer is not None:
             _learn(passage, message.target, message.link_layer)
         return DecidedError(Action.CONSUMED)
-    if message.target not in local:
+    if not _is_ours(passage, message.target):
         return passed()
     destination, flags = message.source, ROUTER | SOLICITED | OVERRIDE
     if message.source.is_unspecified:  # duplicate address detection: RFC 4861, section 7.2.4
@@ -122,8 +130,13 @@ def external_discovery(passage: Passage, origin: Origin) -> DecidedError:
     return answered(passage, origin, back(passage, origin, ethernet.IPV6, packet))
 
 
-def _local_addresses(passage: Passage) -> list[Address]:
-    return [local.ip for connection in passage.attachment.connections for local in connection.local]
+def _is_ours(passage: Passage, address: Address) -> bool:
+    """Whether the gateway answers for an address on the link: its own, or a public one of a network that is there."""
+    locals_ = [local for connection in passage.attachment.connections for local in connection.local]
+    if any(local.ip == address for local in locals_):
+        return True
+    is_internet = passage.attachment.domain is passage.internet
+    return is_internet and address in passage.owners and any(address in local.network for local in locals_)
 
 
 def _key(passage: Passage, address: Address) -> tuple[str, int, str]:

@@ -1,11 +1,15 @@
 """One frame on its way: what the layers share about it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.datapath.model.balancing import Numbers
 from gateway.datapath.model.connections import Connections
 from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ethernet import Frame
+from gateway.datapath.model.ip import Address
 from gateway.datapath.model.surroundings import Attachment, Interface, Surroundings
+from gateway.datapath.model.translation import Translations
 from gateway.datapath.model.tunnels import Tunnel
 from gateway.datapath.model.verdict import Step
 
@@ -31,19 +35,29 @@ class Budget:
 
 @dataclass(slots=True)
 class State:
-    """What the datapath has learned: neighbours by (interface, VLAN, address), connections, and the answers given."""
+    """What the datapath has learned: neighbours by (interface, VLAN, address), connections, and the answers given.
+
+    `member_numbers` are those by which translations remember the members of pools.
+    """
 
     neighbours: dict[tuple[str, int, str], str] = field(default_factory=dict)
     connections: Connections = field(default_factory=Connections)
+    translations: Translations = field(default_factory=Translations)
+    member_numbers: Numbers = field(default_factory=dict)
     budgets: dict[str, Budget] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Passage:
-    """A frame that came in on `interface`, and what is noted about it on the way. `now` is in seconds."""
+    """A frame that came in on `interface`, and what is noted about it on the way. `now` is in seconds.
+
+    `internet` is the domain behind the ports with addresses; `owners` tells whose a public address is.
+    """
 
     surroundings: Surroundings
     domains: tuple[Domain, ...]
+    internet: Domain | None
+    owners: Mapping[Address, Domain]
     state: State
     assume_neighbours: bool
     now: float

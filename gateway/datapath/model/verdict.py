@@ -46,6 +46,11 @@ class DropReason(StrEnum):
     UNDERLAY_UNRESOLVED = "underlay_unresolved"
     RESOLVING = "resolving"
     ANSWER_LIMITED = "answer_limited"
+    VIP_NOT_SERVED = "vip_not_served"
+    NO_MEMBER = "no_member"
+    NAT_EXHAUSTED = "nat_exhausted"
+    TRANSLATION_MISSING = "translation_missing"
+    NOT_TRANSLATABLE = "not_translatable"
 
 
 @dataclass(frozen=True, slots=True)

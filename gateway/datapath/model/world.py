@@ -6,14 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from gateway.configuration import Port
-from gateway.datapath.model import admission, congestion, domains, ethernet, lookup, surroundings
+from gateway.datapath.model import admission, congestion, domains, ethernet, frontends, lookup, outward, surroundings
+from gateway.datapath.model.course import Course, untranslated
 from gateway.datapath.model.ethernet import mac_bytes
 from gateway.datapath.model.flow import flow_hash
+from gateway.datapath.model.ip import Packet
 from gateway.datapath.model.leave import leave
-from gateway.datapath.model.passage import Passage, State
+from gateway.datapath.model.passage import Origin, Passage, State
 from gateway.datapath.model.surroundings import Interface, Surroundings, UnderlayHop
 from gateway.datapath.model.verdict import Action, DecidedError, Step, Verdict
 from gateway.policy.model import Policy
+from lb.pools import Choice, PoolState
+
+MemberStates = Mapping[str, Mapping[Choice, PoolState]]
 
 __all__ = ["Interface", "UnderlayHop", "World"]
 
@@ -25,6 +30,7 @@ class World:
     absent: not resolved); `also_admitted` names further outer sources for a domain, such as the old provider address
     of a VM that moves. `neighbours` maps (interface, VLAN, address) to a MAC, all canonical text; `clock` counts
     seconds. With `assume_neighbours`, a made-up MAC stands for every external neighbour that is not known.
+    `member_states` are those of the pools' members, by RDID; of a domain that it leaves out all are healthy.
     """
 
     def __init__(
@@ -36,6 +42,7 @@ class World:
         underlay: Mapping[str, UnderlayHop | None],
         dscp: str = "uniform",
         also_admitted: Mapping[str, frozenset[str]] | None = None,
+        member_states: MemberStates | None = None,
     ) -> None:
         self.policy = policy
         self.ports = ports
@@ -50,13 +57,17 @@ class World:
             provider_addresses=surroundings.provider_addresses(ports),
             provider_links=surroundings.provider_links(ports),
         )
-        self._place(policy, also_admitted or {})
+        self._internet = domains.build_internet(ports)
+        self._place(policy, also_admitted or {}, member_states or {})
 
-    def _place(self, policy: Policy, also_admitted: Mapping[str, frozenset[str]]) -> None:
+    def _place(self, policy: Policy, also_admitted: Mapping[str, frozenset[str]], member_states: MemberStates) -> None:
         self.policy = policy
         self.also_admitted = also_admitted
-        self._domains = domains.build(policy, self.ports, also_admitted)
-        self._attachments = surroundings.attachments(self.ports, self._domains)
+        numbers = self._state.member_numbers
+        self._domains = domains.build(policy, self.ports, also_admitted, member_states, numbers)
+        everywhere = (self._internet, *self._domains) if self._internet else self._domains
+        self._attachments = surroundings.attachments(self.ports, everywhere)
+        self._owners = {address: domain for domain in self._domains for address in domain.services.public_addresses()}
 
     @property
     def neighbours(self) -> dict[tuple[str, int, str], str]:
@@ -81,8 +92,13 @@ class World:
     def domain_of(self, vsid: int) -> domains.Domain | None:
         return next((domain for domain in self._domains if vsid in domain.subnets), None)
 
-    def change_policy(self, policy: Policy, also_admitted: Mapping[str, frozenset[str]] | None = None) -> None:
-        """Put another policy in place. Neighbours and connections stay.
+    def change_policy(
+        self,
+        policy: Policy,
+        also_admitted: Mapping[str, frozenset[str]] | None = None,
+        member_states: MemberStates | None = None,
+    ) -> None:
+        """Put another policy, or other states of members, in place. Neighbours and connections stay.
 
         Connections of a domain are asked about again only where its access lists or virtual subnets have changed.
         """
@@ -100,7 +116,7 @@ class World:
                 )
             ):
                 self._state.connections.lists_changed(domain_id)
-        self._place(policy, also_admitted or {})
+        self._place(policy, also_admitted or {}, member_states or {})
 
     def copy(self) -> "World":
         """The same gateway with neighbours and connections of its own: what it does leaves this one untouched."""
@@ -118,6 +134,8 @@ class World:
         passage = Passage(
             surroundings=self._surroundings,
             domains=self._domains,
+            internet=self._internet,
+            owners=self._owners,
             state=self._state,
             assume_neighbours=self.assume_neighbours,
             now=self.clock(),
@@ -141,9 +159,27 @@ def _route(passage: Passage) -> DecidedError:
     origin, packet = admission.admit(passage)
     if origin.tunnel is not None:
         packet = replace(packet, traffic_class=congestion.combined(packet.traffic_class, origin.tunnel.traffic_class))
-    chosen = flow_hash(packet)
-    target = lookup.find(passage, origin, packet, chosen)
-    return leave(passage, origin, packet, target, chosen)
+    origin, course = _course(passage, origin, packet)
+    chosen = flow_hash(course.viewed)
+    target = lookup.find(passage, origin, course, chosen)
+    return leave(passage, origin, course, target, chosen)
+
+
+def _course(passage: Passage, origin: Origin, packet: Packet) -> tuple[Origin, Course]:
+    """What is translated of the packet. What comes from the Internet for a domain is the domain's from here on."""
+    came_from = origin.domain
+    if came_from is passage.internet and packet.destination in passage.owners:
+        origin = replace(origin, domain=passage.owners[packet.destination])
+        passage.domain = origin.domain
+    services = origin.domain.services
+    public = services.public.get(packet.destination)
+    if public is not None and came_from is passage.internet:
+        return origin, frontends.to_public_address(passage, origin, packet, public)
+    frontend = services.frontends.get(packet.destination)
+    if frontend is not None and frontend.is_public == (came_from is passage.internet):
+        return origin, frontends.to_frontend(passage, origin, packet, frontend)
+    course = outward.from_overlay(passage, origin, packet) if origin.is_overlay else None
+    return origin, course or untranslated(packet, origin.domain)
 
 
 def _verdict(passage: Passage, decided: DecidedError) -> Verdict:

@@ -27,6 +27,7 @@ from gateway.policy.model import (
 
 ROUTER = "00:1d:d8:b7:1c:00"
 PROVIDER, CORPNET = "02:00:00:00:0a:00", "02:00:00:00:0e:00"
+INTERNET = "02:00:00:00:01:01"
 HOST, NEIGHBOUR = "02:00:00:00:0f:0f", "02:00:00:00:dd:01"
 BLUE, RED = "11111111-2222-3333-4444-000000000001", "11111111-2222-3333-4444-000000000002"
 GATEWAY, GATEWAY6 = "192.168.6.2", "fd00:99::2"
@@ -43,6 +44,13 @@ PORTS = (
     Port(name="corpnet", role="external", interface="x0"),
     Port(name="single", role="external", interface="p0"),
     Port(name="vlan", role="external", interface="x1", vlan=30),
+)
+INTERNET_PORT = Port(
+    name="internet",
+    role="external",
+    interface="i0",
+    addresses=("198.51.100.1/24", "2001:db8:100::1/64"),
+    gateways=("198.51.100.254", "2001:db8:100::fe"),
 )
 
 RECORDS = (
@@ -122,7 +130,14 @@ def underlay(mtu: int = 1600) -> dict[str, UnderlayHop | None]:
     return found
 
 
-def make_world(policy: Policy = POLICY, *, mtu: int = 1600, external_mtu: int = 1500, **settings: Any) -> World:
+def make_world(
+    policy: Policy = POLICY,
+    *,
+    mtu: int = 1600,
+    external_mtu: int = 1500,
+    ports: tuple[Port, ...] = PORTS,
+    **settings: Any,
+) -> World:
     """The gateway with its neighbours 157.1.0.1, 157.1.0.9 and fd00:157::1 known, at second 1,000."""
     settings.setdefault("underlay", underlay(mtu))
     interfaces = {
@@ -130,12 +145,15 @@ def make_world(policy: Policy = POLICY, *, mtu: int = 1600, external_mtu: int = 
         "p1": Interface("p1", "02-00-00-00-0A-01", mtu),
         "x0": Interface("x0", CORPNET.replace(":", "-"), external_mtu),
         "x1": Interface("x1", "02-00-00-00-0E-01", external_mtu),
+        "i0": Interface("i0", INTERNET.replace(":", "-"), external_mtu),
     }
-    world = World(policy, PORTS, ROUTER.replace(":", "-"), interfaces, **settings)
+    world = World(policy, ports, ROUTER.replace(":", "-"), interfaces, **settings)
     world.clock = lambda: 1000.0
     for vlan in (0, 10):
         for address in ("157.1.0.1", "157.1.0.9", "fd00:157::1", "fd00:157::9"):
             world.neighbours["x0", vlan, address] = NEIGHBOUR.replace(":", "-").upper()
+    for address in INTERNET_PORT.gateways if INTERNET_PORT in ports else ():
+        world.neighbours["i0", 0, address] = NEIGHBOUR.replace(":", "-").upper()
     return world
 
 

@@ -13,9 +13,10 @@ from gateway.datapath.model.verdict import Action, DropReason, Verdict
 from gateway.datapath.model.world import World
 from gateway.policy.model import RoutingDomain
 from gateway.policy.validation import faults
+from tests.unit.model.services import OF_SERVICES
 from tests.worlds import places, random_frame, random_world, small_frames, small_worlds
 
-UNREACHED_BY_FRAMES = {DropReason.ANSWER_LIMITED}  # takes a thousand of them in one second
+UNREACHED_BY_FRAMES = {DropReason.ANSWER_LIMITED, *OF_SERVICES}  # takes a thousand of them in one second, or services
 
 
 def standing_clock(world: World) -> World:

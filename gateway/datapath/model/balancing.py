@@ -1,0 +1,220 @@
+"""Frontends and the rules on them, pools and who in them takes a connection; nothing here remembers anything."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_address
+
+from gateway.datapath.model.flow import hash_of, ports_of
+from gateway.datapath.model.ip import TCP, UDP, Address, Packet
+from gateway.policy.balancing import BalancingRule, InboundNatRule, LoadBalancer
+from gateway.policy.model import RoutingDomain
+from lb import maglev
+from lb.pools import Choice, MemberNumbers, MemberState, PoolState, pool_states
+
+PROTOCOLS = {"tcp": TCP, "udp": UDP}
+INBOUND_NAT_SECONDS = 240
+
+PoolKey = tuple[str, ...]
+Numbers = dict[PoolKey, MemberNumbers]
+Pools = Mapping[Choice, "Pool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A machine in a pool; connections remember it by its pool and number, so that a successor is another one."""
+
+    pool: PoolKey
+    number: int
+    address: Address
+    state: str
+
+    @property
+    def keeps_connections(self) -> bool:
+        return self.state in ("active", "draining")
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The members as one probe sees them, in the order of the policy. `state` is None for an inbound NAT rule's own."""
+
+    entry: str
+    members: tuple[Member, ...]
+    state: PoolState | None = None
+
+    def choose(self, chosen_hash: int) -> tuple[int, Member] | None:
+        """The slot and who serves it, None where nobody takes new connections."""
+        if self.state is None:
+            return 0, self.members[0]
+        slots = _slots(self.state)
+        if slots is None:
+            return None
+        slot = chosen_hash * len(slots) >> 32
+        return slot, self.members[slots[slot]]
+
+
+@lru_cache(maxsize=256)
+def _slots(state: PoolState) -> maglev.Slots | None:
+    return state.slots()
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """An address of the gateway's for a routing domain. `outbound` are the VSIDs whose machines share it outside."""
+
+    entry: str
+    name: str
+    address: Address
+    is_public: bool
+    vsid: int | None
+    outbound: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A port of a frontend and the pool that serves it. `entry` is that of the balancing or inbound NAT rule."""
+
+    entry: str
+    name: str
+    frontend: Frontend
+    protocol: int
+    port: int
+    member_port: int
+    distribution: str
+    idle_seconds: int
+    is_floating: bool
+    pool: Pool
+
+    def hash(self, packet: Packet) -> int:
+        """Of a client's packet as it came, by as much of its tuple as the rule looks at."""
+        ports = ports_of(packet) if self.distribution == "five_tuple" else 0
+        return hash_of(packet, ports, 0 if self.distribution == "two_tuple" else packet.protocol)
+
+
+@dataclass(frozen=True, slots=True)
+class PublicAddress:
+    """A public address that belongs to one machine alone."""
+
+    entry: str
+    address: Address
+    customer_address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All of a routing domain. `rules` are by frontend address, protocol and port, in the order of the policy."""
+
+    frontends: Mapping[Address, Frontend]
+    rules: Mapping[tuple[Address, int, int], Rule]
+    public: Mapping[Address, PublicAddress]
+
+    def public_addresses(self) -> Iterator[Address]:
+        """The addresses at which the domain is reached from the Internet."""
+        yield from self.public
+        yield from (one.address for one in self.frontends.values() if one.is_public)
+
+    def public_of(self, customer_address: Address) -> PublicAddress | None:
+        return next((one for one in self.public.values() if one.customer_address == customer_address), None)
+
+    def outbound_of(self, vsid: int | None, version: int) -> Frontend | None:
+        """The frontend from which the machines of a virtual subnet reach the Internet."""
+        sharing = (one for one in self.frontends.values() if vsid in one.outbound)
+        return next((one for one in sharing if one.address.version == version), None)
+
+    def rules_of_member(self, address: Address, protocol: int, port: int) -> Iterator[tuple[Rule, Member]]:
+        """The rules that may have led somebody to a port of this machine, whatever its state, and its membership."""
+        for rule in self.rules.values():
+            if (rule.protocol, rule.member_port) == (protocol, port):
+                yield from ((rule, member) for member in rule.pool.members if member.address == address)
+
+
+def build(entry: str, domain: RoutingDomain, states: Mapping[Choice, PoolState], numbers: Numbers) -> Services:
+    """The services of a domain. `numbers` are all domains' numbers of members, and follow the policy."""
+    frontends: dict[Address, Frontend] = {}
+    rules: list[Rule] = []
+    for index, balancer in enumerate(domain.load_balancers):
+        at = f"{entry}/load_balancers/{index}"
+        named = {frontend.name: frontend for frontend in _frontends(at, balancer)}
+        pools = _pools(at, (domain.id, balancer.name), balancer, states, numbers)
+        frontends |= {frontend.address: frontend for frontend in named.values()}
+        rules += [_balancing(f"{at}/rules/{i}", rule, named, pools) for i, rule in enumerate(balancer.rules)]
+        rules += [
+            _inbound_nat(f"{at}/inbound_nat_rules/{i}", rule, named, (domain.id, balancer.name))
+            for i, rule in enumerate(balancer.inbound_nat_rules)
+        ]
+    public = (
+        PublicAddress(f"{entry}/public_addresses/{i}", ip_address(one.address), ip_address(one.customer_address))
+        for i, one in enumerate(domain.public_addresses)
+    )
+    return Services(
+        frontends=frontends,
+        rules={(rule.frontend.address, rule.protocol, rule.port): rule for rule in rules},
+        public={one.address: one for one in public},
+    )
+
+
+def _frontends(at: str, balancer: LoadBalancer) -> Iterable[Frontend]:
+    for index, frontend in enumerate(balancer.frontends):
+        outbound = tuple(one.vsid for one in balancer.outbound_nat if one.frontend == frontend.name)
+        address = ip_address(frontend.address)
+        yield Frontend(f"{at}/frontends/{index}", frontend.name, address, frontend.public, frontend.vsid, outbound)
+
+
+def _pools(
+    at: str, of: PoolKey, balancer: LoadBalancer, states: Mapping[Choice, PoolState], numbers: Numbers
+) -> dict[tuple[str, str | None], Pool]:
+    assigned = {}
+    for pool in balancer.backend_pools:
+        addresses = [member.customer_address for member in pool.members]
+        at_first = MemberNumbers({address: i for i, address in enumerate(addresses, 1)})
+        assigned[pool.name] = numbers.setdefault((*of, pool.name), at_first).assign(addresses)
+    positions = {pool.name: index for index, pool in enumerate(balancer.backend_pools)}
+    found = {}
+    for choice, state in states.items():
+        if choice.load_balancer == balancer.name:
+            members = tuple(_member((*of, choice.pool), assigned[choice.pool], member) for member in state.members)
+            entry = f"{at}/backend_pools/{positions[choice.pool]}"
+            found[choice.pool, choice.probe] = Pool(entry, members, state)
+    return found
+
+
+def _member(pool: PoolKey, numbers: Mapping[str, int], member: MemberState) -> Member:
+    return Member(pool, numbers[member.customer_address], ip_address(member.customer_address), member.state)
+
+
+def _balancing(
+    entry: str, rule: BalancingRule, named: Mapping[str, Frontend], pools: Mapping[tuple[str, str | None], Pool]
+) -> Rule:
+    return Rule(
+        entry=entry,
+        name=rule.name,
+        frontend=named[rule.frontend],
+        protocol=PROTOCOLS[rule.protocol],
+        port=rule.port,
+        member_port=rule.destination_port(),
+        distribution=rule.distribution,
+        idle_seconds=rule.idle_timeout_s,
+        is_floating=rule.floating_ip,
+        pool=pools[rule.pool, rule.probe],
+    )
+
+
+def _inbound_nat(entry: str, rule: InboundNatRule, named: Mapping[str, Frontend], of: PoolKey) -> Rule:
+    machine = Member((*of, "inbound NAT", rule.customer_address), 1, ip_address(rule.customer_address), "active")
+    return Rule(
+        entry=entry,
+        name=rule.name,
+        frontend=named[rule.frontend],
+        protocol=PROTOCOLS[rule.protocol],
+        port=rule.port,
+        member_port=rule.destination_port(),
+        distribution="five_tuple",
+        idle_seconds=INBOUND_NAT_SECONDS,
+        is_floating=False,
+        pool=Pool(entry, (machine,)),
+    )
+
+
+def healthy(domain: RoutingDomain) -> dict[Choice, PoolState]:
+    """The state of every pool where all members are healthy."""
+    return pool_states(domain, health={})

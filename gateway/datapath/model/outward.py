@@ -1,0 +1,128 @@
+"""Packets of machines that leave under another address: answers of frontends, and what is outbound."""
+
+from gateway.datapath.model import icmp_errors, lookup
+from gateway.datapath.model.balancing import Frontend, Member, PublicAddress, Rule
+from gateway.datapath.model.course import Course, by_internet, translated
+from gateway.datapath.model.frontends import is_fresh
+from gateway.datapath.model.ip import TCP, UDP, Packet
+from gateway.datapath.model.passage import Origin, Passage
+from gateway.datapath.model.rewriting import End, destination_end, source_end
+from gateway.datapath.model.translation import (
+    OUTBOUND_SECONDS,
+    Ends,
+    Key,
+    Translation,
+    balanced_key,
+    outbound_key,
+)
+from gateway.datapath.model.verdict import DropReason, dropped
+
+
+def from_overlay(passage: Passage, origin: Origin, packet: Packet) -> Course | None:
+    """The course of a packet that is translated, None where it is routed as it is; raises the drop of others."""
+    course = _of_connection(passage, origin, packet)
+    if course is not None or not lookup.is_unrouted(passage, origin.domain, packet.destination):
+        return course
+    passage.note("route", origin.domain.entry, f"{origin.domain.source.name} has no route to {packet.destination}.")
+    return _unrouted(passage, origin, packet)
+
+
+def _of_connection(passage: Passage, origin: Origin, packet: Packet) -> Course | None:
+    if packet.fragment_offset:
+        ends = passage.state.translations.of_fragment(origin.domain, packet, passage.now)
+        return translated(passage, origin, packet, ends) if ends is not None else None
+    if packet.is_icmp_error:
+        return icmp_errors.from_overlay(passage, origin, packet)
+    found = _answering(passage, origin, packet)
+    if found is None:
+        return None
+    rule, member, entry = found
+    entry.touch(packet, passage.now, is_answer=True)
+    passage.note("balance", rule.entry, f"{member.address} answers on a connection of the rule {rule.name}.")
+    return _answer(passage, origin, packet, rule)
+
+
+def _answering(passage: Passage, origin: Origin, packet: Packet) -> tuple[Rule, Member, Translation] | None:
+    domain = origin.domain
+    candidates = domain.services.rules_of_member(packet.source, packet.protocol, packet.source_port)
+    for rule, member in candidates:
+        entry = passage.state.translations.live(balanced_key(domain, rule, destination_end(packet)), passage.now)
+        if entry is not None and entry.is_direct_to(member):
+            return rule, member, entry
+    return None
+
+
+def _answer(passage: Passage, origin: Origin, packet: Packet, rule: Rule) -> Course:
+    viewed = source_end(packet), destination_end(packet)
+    sent = End(rule.frontend.address, rule.port), destination_end(packet)
+    return _sent_as(passage, origin, packet, Ends(rule.entry, viewed, sent, rule.frontend.is_public))
+
+
+def _sent_as(passage: Passage, origin: Origin, packet: Packet, ends: Ends) -> Course:
+    if packet.more_fragments:
+        passage.state.translations.remember_fragment(origin.domain, packet, ends, passage.now)
+    return translated(passage, origin, packet, ends)
+
+
+def _unrouted(passage: Passage, origin: Origin, packet: Packet) -> Course | None:
+    services = origin.domain.services
+    own = services.frontends.get(packet.source)
+    if own is not None and own.is_public:
+        passage.note("balance", own.entry, f"{packet.source} is the frontend {own.name}: a member answers as it.")
+        return by_internet(passage, origin, packet)
+    rule = _only_rule(origin, packet)
+    if rule is not None:
+        passage.note("balance", rule.entry, f"Nothing is remembered of it; only the rule {rule.name} leads there.")
+        return _answer(passage, origin, packet, rule)
+    public = services.public_of(packet.source)
+    if public is not None:
+        return _from_public_address(passage, origin, packet, public)
+    frontend = services.outbound_of(origin.vsid, packet.version)
+    return _outbound(passage, origin, packet, frontend) if frontend is not None else None
+
+
+def _only_rule(origin: Origin, packet: Packet) -> Rule | None:
+    """The public rule that leads to the port that the packet comes from, if there is exactly one."""
+    if packet.fragment_offset:
+        return None
+    leading = origin.domain.services.rules_of_member(packet.source, packet.protocol, packet.source_port)
+    rules = [rule for rule, _ in leading if rule.frontend.is_public]
+    return rules[0] if len(rules) == 1 else None
+
+
+def _from_public_address(passage: Passage, origin: Origin, packet: Packet, public: PublicAddress) -> Course:
+    passage.note("translate", public.entry, f"{packet.source} has the public address {public.address} alone.")
+    if packet.is_icmp_error:
+        return icmp_errors.from_public_address(passage, origin, packet, public)
+    viewed = source_end(packet), destination_end(packet)
+    sent = End(public.address, packet.source_port), destination_end(packet)
+    return translated(passage, origin, packet, Ends(public.entry, viewed, sent, by_internet=True))
+
+
+def _outbound(passage: Passage, origin: Origin, packet: Packet, frontend: Frontend) -> Course:
+    if packet.fragment_offset or not (packet.protocol in (TCP, UDP) or packet.is_echo):
+        passage.note("translate", frontend.entry, "It has no ports by which an answer would find back.")
+        raise dropped(DropReason.NOT_TRANSLATABLE)
+    key = outbound_key(origin.domain, frontend, source_end(packet), packet.protocol, destination_end(packet))
+    entry = passage.state.translations.live(key, passage.now)
+    if entry is None or is_fresh(entry, packet):
+        entry = _begin(passage, origin, frontend, key)
+    entry.touch(packet, passage.now, is_answer=False)
+    passage.note(
+        "translate", frontend.entry, f"VSID {origin.vsid} reaches the Internet as the frontend {frontend.name}."
+    )
+    remote = End(packet.destination, entry.nat_port if packet.is_echo else packet.destination_port)
+    viewed = source_end(packet), destination_end(packet)
+    ends = Ends(frontend.entry, viewed, (End(frontend.address, entry.nat_port), remote), by_internet=True)
+    return _sent_as(passage, origin, packet, ends)
+
+
+def _begin(passage: Passage, origin: Origin, frontend: Frontend, key: Key) -> Translation:
+    translations = passage.state.translations
+    port = translations.free_port(origin.domain, frontend, key, passage.now)
+    if port is None:
+        passage.note("translate", frontend.entry, "All ports that may stand for the machine's are taken.")
+        raise dropped(DropReason.NAT_EXHAUSTED)
+    entry = Translation(key, None, port, OUTBOUND_SECONDS[key.protocol], passage.now)
+    translations.entries[key] = entry
+    return entry

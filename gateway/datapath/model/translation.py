@@ -1,0 +1,176 @@
+"""What is remembered of translated connections: the member chosen, and the port that stands for the client's."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gateway.datapath.model.balancing import Frontend, Member, PoolKey, Rule
+from gateway.datapath.model.connections import FIN, FRAGMENT_SECONDS, RST, TCP_CLOSING_SECONDS, TCP_HALF_OPEN_SECONDS
+from gateway.datapath.model.domains import Domain
+from gateway.datapath.model.ip import ICMP, ICMPV6, TCP, UDP, Address, Packet
+from gateway.datapath.model.rewriting import End
+
+OUTBOUND_SECONDS = {TCP: 7200, UDP: 180, ICMP: 60, ICMPV6: 60}
+NAT_PORT_TRIES = 15
+NAT_PORT_LOW = 0xFFF
+
+_WORD = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Whose connection it is, by its first packet: to which port of a frontend, or (outbound) by which frontend.
+
+    `port` is 0 for outbound connections, which `remote` tells apart, a hash of the end outside.
+    """
+
+    domain: str
+    client: End
+    protocol: int
+    frontend: Address
+    port: int
+    remote: int
+
+
+@dataclass(slots=True)
+class Translation:
+    """A connection. `member` is the chosen one's pool and number, None for outbound; `nat_port` 0 means none."""
+
+    key: Key
+    member: tuple[PoolKey, int] | None
+    nat_port: int
+    established_seconds: int
+    seen: float
+    answered: bool = False
+    closing: bool = False
+
+    def is_live(self, now: float) -> bool:
+        return now - self.seen <= self._idle_seconds
+
+    @property
+    def _idle_seconds(self) -> int:
+        if self.key.protocol != TCP or (self.answered and not self.closing):
+            return self.established_seconds
+        return TCP_CLOSING_SECONDS if self.closing else TCP_HALF_OPEN_SECONDS
+
+    def is_direct_to(self, member: Member) -> bool:
+        """Whether the member's answers go to the client's own address."""
+        return self.member == (member.pool, member.number) and not self.nat_port
+
+    def touch(self, packet: Packet, now: float, *, is_answer: bool) -> None:
+        self.seen = now
+        self.answered |= is_answer
+        self.closing |= bool(packet.tcp_flags & (FIN | RST))
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What becomes of a packet: its ends as routes and lists see them, its ends on the wire, and whose routes hold."""
+
+    entry: str
+    viewed: tuple[End, End]
+    sent: tuple[End, End]
+    by_internet: bool
+
+    def of_later_fragment(self) -> "Ends":
+        return Ends(self.entry, _without_ports(self.viewed), _without_ports(self.sent), self.by_internet)
+
+
+def _without_ports(ends: tuple[End, End]) -> tuple[End, End]:
+    return End(ends[0].address, 0), End(ends[1].address, 0)
+
+
+FragmentKey = tuple[str, Address, Address, int, int]
+
+
+@dataclass(slots=True)
+class Translations:
+    """Of all domains, by key; and what became of first fragments, with the time when it did."""
+
+    entries: dict[Key, Translation] = field(default_factory=dict)
+    fragments: dict[FragmentKey, tuple[float, Ends]] = field(default_factory=dict)
+
+    def live(self, key: Key, now: float) -> Translation | None:
+        entry = self.entries.get(key)
+        return entry if entry is not None and entry.is_live(now) else None
+
+    def by_nat_port(self, domain: Domain, version: int, protocol: int, port: int, now: float) -> Translation | None:
+        """The live connection that has this port; of those of a domain with the same protocol there is but one."""
+        return next((one for one in self._with_ports(domain, version, protocol, now) if one.nat_port == port), None)
+
+    def _with_ports(self, domain: Domain, version: int, protocol: int, now: float) -> Iterator[Translation]:
+        for key, entry in self.entries.items():
+            is_like = (key.domain, key.client.address.version, key.protocol) == (domain.id, version, protocol)
+            if is_like and entry.nat_port and entry.is_live(now):
+                yield entry
+
+    def free_port(self, domain: Domain, frontend: Frontend, key: Key, now: float) -> int | None:
+        """A port for the connection: the first of a few, by its client's hash, that nobody has."""
+        version, protocol = key.client.address.version, key.protocol
+        taken = {one.nat_port for one in self._with_ports(domain, version, protocol, now) if one.key != key}
+        for port in ports_for(key.client, protocol):
+            if port not in taken and (frontend.address, protocol, port) not in domain.services.rules:
+                return port
+        return None
+
+    def remember_fragment(self, domain: Domain, packet: Packet, ends: Ends, now: float) -> None:
+        self.fragments[_fragment_key(domain, packet)] = now, ends
+
+    def of_fragment(self, domain: Domain, packet: Packet, now: float) -> Ends | None:
+        first_seen, ends = self.fragments.get(_fragment_key(domain, packet), (0.0, None))
+        return ends.of_later_fragment() if ends is not None and now - first_seen <= FRAGMENT_SECONDS else None
+
+
+def _fragment_key(domain: Domain, packet: Packet) -> FragmentKey:
+    return domain.id, packet.source, packet.destination, packet.protocol, packet.identification
+
+
+def balanced_key(domain: Domain, rule: Rule, client: End) -> Key:
+    return Key(domain.id, client, rule.protocol, rule.frontend.address, rule.port, 0)
+
+
+def outbound_key(domain: Domain, frontend: Frontend, client: End, protocol: int, remote: End) -> Key:
+    return Key(domain.id, client, protocol, frontend.address, 0, remote_hash(remote, protocol))
+
+
+def remembered_member(rule: Rule, entry: Translation) -> Member | None:
+    """The member that a connection of the rule was given to, if it is still in the rule's pool."""
+    return next((one for one in rule.pool.members if (one.pool, one.number) == entry.member), None)
+
+
+def ports_for(client: End, protocol: int) -> Iterator[int]:
+    """The ports that may stand for the client's, the first choice first."""
+    hashed = client_hash(client, protocol)
+    for turn in range(NAT_PORT_TRIES):
+        yield hashed & NAT_PORT_LOW | (1 + ((hashed >> 28) + turn) % NAT_PORT_TRIES) << 12
+
+
+def client_hash(client: End, protocol: int) -> int:
+    port = _swapped(client.port)
+    return _mixed(_folded(client.address) ^ _mixed((port * 0x9E3779B1 + protocol) & _WORD))
+
+
+def remote_hash(remote: End, protocol: int) -> int:
+    """16 bits. Echoes to one address share them: their identifier is the client's."""
+    port = 0 if protocol in (ICMP, ICMPV6) else _swapped(remote.port)
+    return _mixed(_folded(remote.address) ^ port) & 0xFFFF
+
+
+def _swapped(port: int) -> int:
+    """The port's two bytes as they lie in a packet, read by the machine (x86 and arm64: the low byte first)."""
+    return int.from_bytes(port.to_bytes(2, "big"), "little")
+
+
+def _folded(address: Address) -> int:
+    words = [int.from_bytes(address.packed[at : at + 4], "little") for at in range(0, len(address.packed), 4)]
+    folded = 0
+    for i, word in enumerate(words, 4 - len(words)):  # an IPv4 address is the last of four words
+        folded ^= (word << 9 * i | word >> (32 - 9 * i)) & _WORD
+    return folded
+
+
+def _mixed(h: int) -> int:
+    h ^= h >> 16
+    h = h * 0x7FEB352D & _WORD
+    h ^= h >> 15
+    h = h * 0x846CA68B & _WORD
+    return h ^ h >> 16
