@@ -5,9 +5,11 @@ import signal
 import sys
 from pathlib import Path
 
+from deploy.lab import namespaces
 from deploy.lab.processes import Process, Readiness, end
 from deploy.lab.running import RunningLab
 from deploy.lab.topology import Lab, Site
+from gateway.compartments.names import is_ours
 
 ROUTER_MAC = "00-1d-d8-b7-1c-00"
 API_PORT = 8443
@@ -16,6 +18,19 @@ COMMAND = str(Path(sys.executable).parent / "tgw")
 
 def pins_of(lab: Lab) -> Path:
     return Path(f"/sys/fs/bpf/tgw-lab-{lab.name}")
+
+
+def tunnels_of(lab: Lab) -> Path:
+    """Where a gateway of this name keeps what it finds the tunnels' daemons by."""
+    return Path(f"/run/tenant-gateway/vpn-{lab.name}")
+
+
+def remove_compartments(lab: Lab) -> None:
+    """Remove the compartments, and the daemons in them, which outlive a gateway."""
+    for name in sorted(path.name for path in namespaces.NAMESPACES.glob("*") if is_ours(lab.name, path.name)):
+        for pid in namespaces.execute(["ip", "netns", "pids", name]).split():
+            end(Process.of(name, int(pid)))
+        namespaces.remove(name)
 
 
 def configuration_path(lab: RunningLab) -> Path:

@@ -8,7 +8,7 @@ from functools import partial
 from deploy.lab import credentials, far_end, faults, gateway, hosts, namespaces, network, offices
 from deploy.lab.catalogue import LABS
 from deploy.lab.errors import LabError
-from deploy.lab.processes import listens
+from deploy.lab.processes import Process, listens
 from deploy.lab.running import RunningLab
 from deploy.lab.topology import Lab
 
@@ -52,7 +52,8 @@ def down(name: str, progress: Callable[[str], None] = print) -> None:
     running.processes.end_all()
     for node in lab.nodes():
         namespaces.remove(running.namespace(node))
-    for path in (gateway.pins_of(lab), running.directory):
+    gateway.remove_compartments(lab)
+    for path in (gateway.pins_of(lab), gateway.tunnels_of(lab), running.directory):
         if path.exists():
             shutil.rmtree(path)
     progress(f"{name}: down")
@@ -113,19 +114,23 @@ def _build(running: RunningLab, progress: Callable[[str], None]) -> None:
     gateway.apply(running, credentials.fill_in(lab.policy_path.read_text(), made))
 
 
+def start_web_server(running: RunningLab, node: str) -> Process:
+    """Start Python's HTTP server, whose page tells whose it is; it keeps connections."""
+    pages = running.directory / "pages" / node
+    pages.mkdir(parents=True, exist_ok=True)
+    (pages / "index.html").write_text(f"{running.topology.servers()[node]} {node}\n")
+    options = ("--bind", "::", "--protocol", "HTTP/1.1", "--directory", str(pages))
+    command = ("/usr/bin/python3", "-m", "http.server", str(HTTP_PORT), *options)
+    return running.processes.start(f"{node}-http", running.namespace(node), *command)
+
+
 def _start_servers(running: RunningLab) -> None:
-    """On every node that serves Python's HTTP server, whose page tells whose it is, and iperf3."""
+    """On every node that serves a web server and iperf3, in offices also what they have besides."""
     processes = running.processes
     started = []
-    for name, domain in running.topology.servers().items():
-        namespace = running.namespace(name)
-        pages = running.directory / "pages" / name
-        pages.mkdir(parents=True)
-        (pages / "index.html").write_text(f"{domain} {name}\n")
-        options = ("--bind", "::", "--protocol", "HTTP/1.1", "--directory", str(pages))
-        http = ("/usr/bin/python3", "-m", "http.server", str(HTTP_PORT), *options)
-        started.append((processes.start(f"{name}-http", namespace, *http), HTTP_PORT))
-        started.append((processes.start(f"{name}-iperf3", namespace, "iperf3", "-s"), IPERF_PORT))
+    for node in running.topology.servers():
+        iperf3 = processes.start(f"{node}-iperf3", running.namespace(node), "iperf3", "-s")
+        started += [(start_web_server(running, node), HTTP_PORT), (iperf3, IPERF_PORT)]
     for process, port in started:
         processes.wait(process, partial(listens, process, port), f"listened on {port}")
     for office in running.topology.offices:

@@ -87,6 +87,16 @@ def throughput(lab: RunningLab, node: str, address: str, seconds: int = 2, *opti
     return float(received["bits_per_second"]) / 1e6
 
 
+def datagrams(lab: RunningLab, node: str, address: str, length: int, rate: str = "4M") -> tuple[int, int]:
+    """Return how many datagrams of so many bytes iperf3 sent in a second, and how many were lost. Errors: CommandError.
+
+    Those that are longer than the MTU go in fragments.
+    """
+    options = ("-u", "-l", str(length), "-b", rate, "-t", "1")
+    counted = json.loads(lab.run(node, "iperf3", "-J", "-c", address, *options))["end"]["sum"]
+    return int(counted["packets"]), int(counted["lost_packets"])
+
+
 def status(lab: RunningLab) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(gateway.tgw(lab, "status", "--json"))
     return document
@@ -94,17 +104,40 @@ def status(lab: RunningLab) -> dict[str, Any]:
 
 def drops(lab: RunningLab, domain: str | None, reason: str) -> int:
     """Return the packets dropped for a reason in a routing domain, or outside all of them."""
-    document = status(lab)
-    if domain is None:
-        return int(document["drops"].get(reason, 0))
-    found = next(entry for entry in document["routing_domains"] if entry["name"] == domain)
-    return int(found["drops"].get(reason, 0))
+    counted = status(lab) if domain is None else _domain(lab, domain)
+    return int(counted["drops"].get(reason, 0))
+
+
+def members(lab: RunningLab, domain: str, pool: str) -> dict[str, tuple[str, str | None]]:
+    """Return what the gateway does with each member of a pool, and what its probe says, by customer address.
+
+    Where several probes ask about a pool, one that is not healthy for any of them is not healthy.
+    """
+    found: dict[str, tuple[str, str | None]] = {}
+    for balancer in _domain(lab, domain)["load_balancers"]:
+        for seen in (one for one in balancer["pools"] if one["pool"] == pool):
+            for member in seen["members"]:
+                known = found.get(member["customer_address"])
+                if known is None or known[1] == "healthy":
+                    found[member["customer_address"]] = member["state"], member["status"]
+    return found
+
+
+def tunnel(lab: RunningLab, domain: str, name: str) -> dict[str, Any]:
+    """Return a tunnel's status."""
+    found: dict[str, Any] = next(one for one in _domain(lab, domain)["tunnels"] if one["name"] == name)
+    return found
 
 
 def inject(lab: RunningLab, host: str, *options: str) -> None:
     """Send one forged packet from a host to the gateway; the options are those of `deploy.lab.inject`."""
     command = (sys.executable, "-m", "deploy.lab.inject", lab.topology.gateway_provider_address, *options)
     lab.run(host, *command)
+
+
+def _domain(lab: RunningLab, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(entry for entry in status(lab)["routing_domains"] if entry["name"] == name)
+    return found
 
 
 def _attempt(lab: RunningLab, node: str, *command: str) -> subprocess.CompletedProcess[str]:

@@ -2,14 +2,12 @@
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.lab.errors import CommandError
+from deploy.lab.programs import await_word, running
 from deploy.lab.running import RunningLab
 
 PORT = 7000
@@ -52,15 +50,15 @@ def streaming(lab: RunningLab, streams: Sequence[Stream]) -> Iterator[list[Repor
         lab.run(stream.sender, "ping", "-c", "3", "-i", "0.2", "-w", "10", "-q", stream.address)
     reports: list[Report] = []
     with ExitStack() as stack:
-        receivers = [stack.enter_context(_running(lab, s.receiver, "receive", str(s.port))) for s in streams]
+        receivers = [stack.enter_context(running(lab, s.receiver, "stream", "receive", str(s.port))) for s in streams]
         for receiver in receivers:
-            _await_word(receiver, "bound")
+            await_word(receiver, "bound")
         senders = [
-            stack.enter_context(_running(lab, s.sender, "send", s.address, str(s.port), s.owner, str(s.rate)))
+            stack.enter_context(running(lab, s.sender, "stream", "send", s.address, str(s.port), s.owner, str(s.rate)))
             for s in streams
         ]
         for sender in senders:
-            _await_word(sender, "flowing")
+            await_word(sender, "flowing")
         yield reports
         for sender in senders:
             sender.send_signal(signal.SIGTERM)
@@ -68,11 +66,6 @@ def streaming(lab: RunningLab, streams: Sequence[Stream]) -> Iterator[list[Repor
             sent, _ = sender.communicate(timeout=60)
             counted, _ = receiver.communicate(timeout=60)
             reports.append(_report(stream, int(sent), json.loads(counted)))
-
-
-def _await_word(process: subprocess.Popen[str], word: str) -> None:
-    if process.stdout is None or process.stdout.readline() != f"{word}\n":
-        raise CommandError(f"{process.args!r} ended before it said {word}")
 
 
 def _report(stream: Stream, sent: int, counted: dict[str, Any]) -> Report:
@@ -84,13 +77,3 @@ def _report(stream: Stream, sent: int, counted: dict[str, Any]) -> Report:
         foreign=sum(packets for owner, packets in received.items() if owner != stream.owner),
         duplicates=counted["duplicates"],
     )
-
-
-@contextmanager
-def _running(lab: RunningLab, node: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    command = lab.inside(node, sys.executable, "-m", "deploy.lab.stream", *arguments)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
