@@ -16,6 +16,7 @@ from vpn.kernel import Backend
 from vpn.session import Commands, ViciError
 
 _PROGRAM = "/usr/sbin/charon-systemd"
+_SETTINGS_VARIABLE = "STRONGSWAN_CONF"
 _START_SECONDS, _STOP_SECONDS = 5.0, 3.0
 _SOCKET_PATH_BYTES = 107  # sun_path, less its end
 _PLUGINS = "random nonce openssl aes gcm sha2 hmac kdf pem pkcs1 pkcs8 pubkey x509 constraints"
@@ -68,6 +69,7 @@ class Charon:
         """`directory` is the endpoint's own; it is made, for root alone."""
         self.socket = directory / "vici"
         self._directory = directory
+        self._settings = directory / "strongswan.conf"
         self._namespace = namespace
         self._backend = backend
         self._pidfd: int | None = None
@@ -79,6 +81,10 @@ class Charon:
         """Becomes readable when the process ends; None while there is none."""
         return self._pidfd
 
+    def is_in(self, namespace: str) -> bool:
+        """Tell whether the daemon was made for the namespace with this path."""
+        return self._namespace == namespace
+
     def adopt(self) -> bool:
         """Take over a daemon that an earlier gateway left running in this namespace; end one that is of no use."""
         try:
@@ -88,8 +94,9 @@ class Charon:
             self.commands.call("version")  # answered after the pidfd was opened: it is still the same process
         except (ViciError, OSError):
             self.kill()
+            self._kill_stray()
             return False
-        if not self._in_namespace(pid):
+        if not self._runs_in_namespace(pid):
             self.stop()
             return False
         return True
@@ -139,10 +146,10 @@ class Charon:
         kernel = "kernel-libipsec kernel-netlink" if self._backend.in_user_space else "kernel-netlink"
         plugins = f"{_PLUGINS} {kernel} socket-default counters vici"
         settings = _SETTINGS.format(plugins=plugins, directory=self._directory)
-        (self._directory / "strongswan.conf").write_text(settings)
+        self._settings.write_text(settings)
 
     def _spawn(self, notify: str) -> None:
-        environment = {"STRONGSWAN_CONF": f"{self._directory}/strongswan.conf", "NOTIFY_SOCKET": notify}
+        environment = {_SETTINGS_VARIABLE: str(self._settings), "NOTIFY_SOCKET": notify}
         with (self._directory / "stderr").open("wb") as output:
             try:
                 process = run_in(self._namespace, lambda: self._popen(environment, output))
@@ -182,12 +189,24 @@ class Charon:
         self.kill()
         raise CharonError(f"charon was not ready after {_START_SECONDS:g} s: {self.last_words()}")
 
-    def _in_namespace(self, pid: int) -> bool:
+    def _runs_in_namespace(self, pid: int) -> bool:
         try:
             ours, wanted = Path(f"/proc/{pid}/ns/net").stat(), Path(self._namespace).stat()
         except OSError:
             return False
         return (ours.st_dev, ours.st_ino) == (wanted.st_dev, wanted.st_ino)
+
+    def _kill_stray(self) -> None:
+        """End a daemon of this directory that does not answer: its gateway was killed while it was starting."""
+        if not self._directory.exists():
+            return
+        settings = f"{_SETTINGS_VARIABLE}={self._settings}".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended meanwhile
+                ours = (process / "exe").readlink() == Path(_PROGRAM)
+                if ours and settings in (process / "environ").read_bytes().split(b"\0"):
+                    self._pidfd = os.pidfd_open(int(process.name))
+                    self.kill()
 
     def _end(self, how: signal.Signals) -> None:
         if self._pidfd is None:

@@ -224,10 +224,12 @@ class Histories:
         with self._changed:
             return list(self._records[name].log)
 
-    def statuses(self, mtus: Mapping[str, int], backend: Backend) -> tuple[ConnectionStatus, ...]:
-        """Describe all connections."""
+    def statuses(
+        self, mtus: Mapping[str, int], backend: Backend, fault: str | None = None
+    ) -> tuple[ConnectionStatus, ...]:
+        """Describe all connections; `fault` is what keeps their endpoint from running."""
         with self._changed:
-            return tuple(describe(record, mtus.get(name, 0), backend) for name, record in self._records.items())
+            return tuple(describe(record, mtus.get(name, 0), backend, fault) for name, record in self._records.items())
 
 
 def _is_due(record: Record, now: float) -> bool:

@@ -99,11 +99,6 @@ class Loading:
         """Begin to connect and return at once: events tell how it went. Raises ViciError."""
         self._commands.collect("initiate", "control-log", {"ike": key, "child": key, "timeout": "-1"})
 
-    def close(self, key: str) -> None:
-        """Close a tunnel's SAs, telling the peer, without waiting for it. Raises ViciError."""
-        for sa in self.associations(key):
-            self._terminate(sa)
-
     def _terminate(self, sa: IkeSa) -> None:
         force = "no" if sa.established_s is not None else "yes"  # one that is not established waits for nobody
         which = {"ike-id": str(sa.number), "timeout": "-1", "force": force}

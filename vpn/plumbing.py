@@ -1,5 +1,6 @@
 """All that a compartment's namespace needs besides the daemon: devices, routes, MSS, rates."""
 
+import errno
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -72,6 +73,8 @@ def _lay(specification: EndpointSpecification, laid: Collection[Laid], tun: bool
         if not tun:
             _make_xfrm_interfaces(netlink, specification.outside, laid)
         indexes = {link.get("ifname"): link["index"] for link in netlink.get_links()}
+        for device in {specification.inside, *(place.device for place in laid)} - indexes.keys():
+            raise OSError(errno.ENODEV, f"there is no interface {device}", specification.namespace)
         if tun:
             selectors = [prefix for place in laid for prefix in place.tunnel.local_selectors]
             tunnel = (TUN, routing.BY_INSIDE)

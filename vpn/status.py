@@ -104,7 +104,7 @@ def _sum(one: Traffic, other: Traffic) -> Traffic:
     return one[0] + other[0], one[1] + other[1], one[2] + other[2], one[3] + other[3]
 
 
-def describe(record: "Record", mtu: int, backend: Backend) -> ConnectionStatus:
+def describe(record: "Record", mtu: int, backend: Backend, fault: str | None) -> ConnectionStatus:
     """Put a connection's record into words."""
     child = record.sa.installed() if record.sa else None
     bytes_in, bytes_out, packets_in, packets_out = record.counted.total()
@@ -112,7 +112,7 @@ def describe(record: "Record", mtu: int, backend: Backend) -> ConnectionStatus:
     return ConnectionStatus(
         name=record.connection.name,
         state=record.state,
-        text=_text(record),
+        text=_text(record, fault),
         since=record.since,
         last_error=record.last_error,
         local_address=record.connection.local_address,
@@ -133,7 +133,7 @@ def describe(record: "Record", mtu: int, backend: Backend) -> ConnectionStatus:
     )
 
 
-def _text(record: "Record") -> str:
+def _text(record: "Record", fault: str | None) -> str:
     since = datetime.fromtimestamp(record.since, UTC).strftime("since %Y-%m-%d %H:%M:%S UTC")
     if record.state == "connected":
         return f"connected {since}"
@@ -141,6 +141,8 @@ def _text(record: "Record") -> str:
         return "disabled in policy"
     if record.state == "down":
         return f"taken down by an administrator {since}"
+    if fault:
+        return f"not connected {since}: {fault}"
     if record.state == "failed" and record.last_error:
         return f"not connected {since}: {record.last_error.text}"
     return f"connecting {since}"

@@ -23,24 +23,22 @@ def test_a_flood_of_first_messages_keeps_nobody_from_connecting(rig: Rig) -> Non
     daemon = Commands(rig.directory / "vpn" / "red" / "vici")
     with Flood(site.namespace, PEER, "198.51.100.10") as flood:
         until(lambda: flood.sent > 2_000, "nothing was sent")
+        assert 0 < int(daemon.call("stats")["ikesas"]["half-open"]) <= HALF_OPEN_AT_MOST
         assert domain.vm.replies(SERVER[0]) == 3
         rig.service.down("red", "site")
         assert rig.service.up("red", "site", PATIENCE).state == "connected"
         assert domain.vm.replies(SERVER[0]) == 3
-        half_open = int(daemon.call("stats")["ikesas"]["half-open"])
-    print("half open", half_open, "sent", flood.sent)
-    assert 0 < half_open <= HALF_OPEN_AT_MOST
     daemon.close()
 
 
-def test_ten_thousand_initiations_in_a_row_change_nothing(rig: Rig) -> None:
+def test_thousands_of_initiations_in_a_row_change_nothing(rig: Rig) -> None:
     domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEER)
     wanted = connection(domain, PEER)
     domain.connections = (wanted,)
     site.start(swanctl(wanted))
     rig.reconcile()
     since = rig.connected(domain).since
-    for _ in range(10_000):
+    for _ in range(3_000):
         rig.service.up("red", "site", 0)
     assert rig.status(domain).since == since
     assert site.control("--list-sas").count("ESTABLISHED") == 1
@@ -54,9 +52,7 @@ def test_two_connections_of_which_one_cannot_work_leave_the_other_alone(rig: Rig
     site.start(swanctl(wanted))
     rig.reconcile()
     rig.connected(domain)
-    failed = rig.service.up("red", "unreachable", PATIENCE)
-    assert failed.last_error
-    assert "192.0.2.99" in failed.text
+    assert rig.status(domain, "unreachable").state == "connecting"
     assert domain.vm.replies(SERVER[0]) == 3
 
 

@@ -14,6 +14,7 @@ from vpn_rig import PATIENCE, SERVER, Domain, Rig, Site, connection, swanctl, un
 
 from gateway.policy.model import ConnectionRoute, PskAuthentication, TrafficSelectors
 from gateway.policy.secret import Secret
+from vpn.session import Commands
 
 PEER = "203.0.113.20"
 LONGEST_GAP_S = 0.3
@@ -72,6 +73,20 @@ def test_rekeying_loses_nothing_at_a_thousand_packets_a_second(rig: Rig, tunnel:
     assert status.packets_out >= seen.received
 
 
+def test_reauthentication_loses_hardly_anything(rig: Rig, tunnel: tuple[Domain, Site]) -> None:
+    domain, _ = tunnel
+    before = rig.status(domain)
+    daemon = Commands(rig.directory / "vpn" / "red" / "vici")
+    with pings(domain, 1000) as seen:
+        (key,) = (name.decode() for name in daemon.call("get-conns")["conns"])
+        daemon.call("rekey", {"ike": key, "reauth": "yes"})
+        time.sleep(0.5)
+    daemon.close()
+    print(f"lost in a reauthentication: {seen.lost} of {seen.received + seen.lost}")
+    assert seen.longest_gap_s < LONGEST_GAP_S
+    assert rig.status(domain).since == before.since
+
+
 def test_a_daemon_that_is_killed_is_back_within_the_gap(rig: Rig, tunnel: tuple[Domain, Site]) -> None:
     domain, _ = tunnel
     killed = rig.service.status()["red"].pid
@@ -119,6 +134,33 @@ def test_an_adopted_daemon_that_is_killed_is_replaced(rig: Rig, tunnel: tuple[Do
     os.kill(adopted, signal.SIGKILL)
     until(lambda: rig.service.status()["red"].pid not in (adopted, None), "no new daemon")
     rig.connected(domain)
+
+
+def test_a_daemon_that_does_not_answer_a_later_service_is_replaced(rig: Rig, tunnel: tuple[Domain, Site]) -> None:
+    domain, _ = tunnel
+    stray = rig.service.status()["red"].pid
+    assert stray
+    rig.service.close()
+    (rig.directory / "vpn" / "red" / "vici").unlink()  # as if it had been killed before it listened
+    rig.service = rig.new_service()
+    rig.reconcile()
+    rig.connected(domain)
+    assert rig.service.status()["red"].pid != stray
+    with pytest.raises(ProcessLookupError):
+        os.pidfd_open(stray)
+
+
+def test_what_was_taken_down_stays_down_whoever_initiates(rig: Rig, tunnel: tuple[Domain, Site]) -> None:
+    domain, site = tunnel
+    assert rig.service.down("red", "site").text.startswith("taken down by an administrator")
+    site.control("--initiate --child site --timeout 1", check=False)
+    rig.service.close()
+    rig.service = rig.new_service()
+    rig.reconcile()
+    site.control("--initiate --child site --timeout 1", check=False)
+    assert rig.status(domain).state == "down"
+    assert domain.vm.replies(SERVER[0]) == 0
+    assert rig.service.up("red", "site", PATIENCE).state == "connected"
 
 
 def test_a_later_service_ends_what_is_not_wanted_any_more(rig: Rig, tunnel: tuple[Domain, Site]) -> None:
