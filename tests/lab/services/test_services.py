@@ -1,0 +1,67 @@
+"""Compartments, probes and tunnels follow the policy that a real daemon is given, and outlive the daemon."""
+
+import signal
+
+import pytest
+from service_rig import BLUE, RED, Rig, domain, probed, tunnelled, until
+
+
+def test_a_probed_domain_has_a_compartment_as_long_as_it_is_probed(rig: Rig) -> None:
+    rig.push(domain())
+    assert rig.compartments() == {}
+    rig.push(probed())
+    until(lambda: len(rig.legs()) == 1, "there was an inside leg")
+    until(lambda: member(rig)["status"] == "unhealthy", "the member was found dead")
+    assert member(rig)["state"] == "active", "all members failing keeps all"
+    rig.push(domain())
+    until(lambda: not rig.compartments() and not rig.legs(), "the compartment was gone")
+
+
+def member(rig: Rig) -> dict[str, str]:
+    (pool,) = rig.ask("GET", f"/v1/routing-domains/{BLUE}/pools")["pools"]
+    (found,) = pool["members"]
+    return found
+
+
+def test_a_tunnel_has_a_daemon_in_a_compartment_while_it_is_enabled(rig: Rig) -> None:
+    rig.push(tunnelled())
+    until(lambda: rig.tunnel_process(), "a daemon ran")
+    assert len(rig.legs()) == 2
+    (tunnel,) = rig.domain()["tunnels"]
+    assert (tunnel["name"], tunnel["state"], tunnel["local_address"]) == ("headquarters", "connecting", "203.0.113.1")
+    rig.push(tunnelled(enabled=False))
+    until(lambda: not rig.compartments() and not rig.legs(), "the compartment was gone")
+    (tunnel,) = rig.domain()["tunnels"]
+    assert (tunnel["state"], tunnel["text"]) == ("disabled", "disabled in policy")
+    assert rig.tunnel_process() is None
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_what_runs_outlives_the_daemon_and_is_adopted(rig: Rig, how: signal.Signals) -> None:
+    rig.push(tunnelled(), probed(rdid=RED, name="red", vsid=5001))
+    until(lambda: rig.tunnel_process() and len(rig.legs()) == 3, "all was set up")
+    before = rig.tunnel_process(), rig.compartments(), rig.legs()
+    rig.end(how)
+    assert (rig.tunnel_process(), rig.compartments(), rig.legs()) == before
+    rig.start()
+    until(lambda: rig.domain()["tunnels"][0]["since"], "the tunnel was looked after")
+    assert (rig.tunnel_process(), rig.compartments(), rig.legs()) == before
+
+
+def test_a_daemon_that_starts_again_ends_what_policy_has_no_more(rig: Rig) -> None:
+    rig.push(tunnelled())
+    until(lambda: rig.tunnel_process(), "a daemon ran")
+    rig.end(signal.SIGKILL)
+    for file in (rig.directory / "state").glob("policy.sqlite*"):
+        file.unlink()
+    rig.start()
+    until(lambda: not rig.compartments() and not rig.legs(), "the compartment was gone")
+
+
+def test_a_lost_leg_is_made_again(rig: Rig) -> None:
+    rig.push(tunnelled())
+    until(lambda: rig.tunnel_process() and len(rig.legs()) == 2, "all was set up")
+    before = rig.legs()
+    rig.lose_leg()
+    until(lambda: rig.legs().keys() == before.keys(), "there were both legs again")
+    assert rig.legs() != before
