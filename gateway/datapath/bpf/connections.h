@@ -37,6 +37,12 @@ static __always_inline __u32 hash_of_flow(__u32 low, __u32 high, __u16 low_port,
 	return mix(low ^ mix(high + 0x9E3779B1) ^ ((__u32)low_port << 16 | high_port) * 0x85EBCA6B ^ protocol);
 }
 
+/* Of a translated connection: both directions know the client. */
+static __always_inline __u32 hash_of_client(__u32 client, __u16 port, __u8 protocol)
+{
+	return mix(client ^ mix(port * 0x9E3779B1 + protocol));
+}
+
 static __always_inline void flow_of(struct flow *flow, const __u32 *source, const __u32 *destination, __u16 source_port,
 				    __u16 destination_port, __u8 protocol, bool six)
 {
@@ -71,12 +77,20 @@ static __always_inline __u32 now_tick(void)
 	return bpf_ktime_get_coarse_ns() >> CONNECTION_TICK_SHIFT & CONNECTION_SEEN_MASK;
 }
 
+/* A rule's limit, as its connections carry it. */
+static __always_inline __u32 idle_ticks(__u8 idle)
+{
+	return (1 + (idle & 7)) << (idle >> 3);
+}
+
 static __always_inline __u32 lifetime(__u32 meta)
 {
 	__u8 protocol = meta, state = meta >> CONNECTION_STATE_SHIFT & 0x1f;
 
 	if (state & CONNECTION_FRAGMENT)
 		return SECONDS_TO_TICKS(30);
+	if (state & CONNECTION_TRANSLATED && (protocol != IPPROTO_TCP || (state & (CONNECTION_ANSWERED | CONNECTION_CLOSING)) == CONNECTION_ANSWERED))
+		return idle_ticks(meta >> CONNECTION_GENERATION_SHIFT);
 	if (protocol == IPPROTO_UDP)
 		return SECONDS_TO_TICKS(180);
 	if (protocol == IPPROTO_TCP && (state & (CONNECTION_ANSWERED | CONNECTION_CLOSING)) == CONNECTION_ANSWERED)
@@ -130,7 +144,7 @@ static __always_inline bool same_addresses(const struct entry *entry, const stru
 
 static __always_inline bool is_entry_of(const struct entry *entry, const struct flow *flow, __u32 six, __u64 word)
 {
-	__u32 mask = 0xff | CONNECTION_FRAGMENT << CONNECTION_STATE_SHIFT;
+	__u32 mask = 0xff | (CONNECTION_FRAGMENT | CONNECTION_TRANSLATED) << CONNECTION_STATE_SHIFT;
 	__u32 kind = flow->protocol | (__u32)flow->state << CONNECTION_STATE_SHIFT;
 
 	return (__u32)word == (__u32)flow_word(flow, 0) && (meta_of(word) & mask) == kind && same_addresses(entry, flow, six) &&

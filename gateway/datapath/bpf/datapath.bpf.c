@@ -4,8 +4,10 @@
  */
 #include "answer.h"
 #include "flow_admission.h"
+#include "frontend.h"
 #include "known_flows.h"
 #include "neighbour_answer.h"
+#include "replies.h"
 #include "rewrite.h"
 #include "route.h"
 
@@ -15,7 +17,9 @@ enum stage {
 	STAGE_RESOLVE = 2,
 	STAGE_ADMIT = 3,
 	STAGE_LEAVE = 4,
-	STAGES = 5,
+	STAGE_BALANCE = 5,
+	STAGE_SETTLE = 6,
+	STAGES = 7,
 };
 
 int gateway_answer(struct xdp_md *ctx);
@@ -23,6 +27,8 @@ int gateway_neighbour(struct xdp_md *ctx);
 int gateway_resolve(struct xdp_md *ctx);
 int gateway_admit(struct xdp_md *ctx);
 int gateway_leave(struct xdp_md *ctx);
+int gateway_balance(struct xdp_md *ctx);
+int gateway_settle(struct xdp_md *ctx);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -36,6 +42,8 @@ struct {
 		[STAGE_RESOLVE] = (void *)&gateway_resolve,
 		[STAGE_ADMIT] = (void *)&gateway_admit,
 		[STAGE_LEAVE] = (void *)&gateway_leave,
+		[STAGE_BALANCE] = (void *)&gateway_balance,
+		[STAGE_SETTLE] = (void *)&gateway_settle,
 	},
 };
 
@@ -168,7 +176,7 @@ static __always_inline MUST_CHECK int decide(struct xdp_md *ctx, struct packet *
 {
 	int verdict = find_route(p);
 
-	if (verdict)
+	if (verdict || p->service)
 		return verdict;
 	verdict = admit_to_forwarding(p);
 	return verdict || p->local ? verdict : check_hairpin(ctx, p);
@@ -207,7 +215,7 @@ static __always_inline int leave_external(struct xdp_md *ctx, struct packet *p, 
 
 	if (verdict)
 		return verdict;
-	__u64 mac = find_neighbour(port, p->gateway, is_six(p));
+	__u64 mac = p->mac ? p->mac : find_neighbour(port, p->gateway, is_six(p));
 
 	if (!mac)
 		return DROP_RESOLVING;
@@ -276,14 +284,6 @@ static __always_inline int leave_overlay(struct xdp_md *ctx, struct packet *p, c
 	return leave_encapsulated(ctx, p, endpoint, port, vsid, router_mac, uniform, false, false);
 }
 
-static __always_inline bool is_echo_request(const struct packet *p)
-{
-	if (p->fragment)
-		return false;
-	return is_six(p) ? p->protocol == IPPROTO_ICMPV6 && p->icmp_type == ICMPV6_ECHO_REQUEST :
-			   p->protocol == IPPROTO_ICMP && p->icmp_type == ICMP_ECHO;
-}
-
 /* A packet for the router itself. */
 static __always_inline int deliver(struct packet *p)
 {
@@ -312,6 +312,31 @@ static __always_inline int conclude(struct xdp_md *ctx, struct packet *p, const 
 	else if (p->error_type || verdict == VERDICT_ANSWERED)
 		continue_in(ctx, p, STAGE_ANSWER, verdict);
 	return done(ctx, p, verdict);
+}
+
+/* Packets that more than a route decides about. */
+static __always_inline bool needs_service(struct packet *p, int verdict)
+{
+	if (p->service || p->origin != FROM_OVERLAY || !has_services(p))
+		return p->service;
+	if (is_icmp_error(p) || translated_of(p, p->source))
+		p->service = SERVICE_FROM_MACHINE;
+	else if (verdict == DROP_NO_ROUTE)
+		p->service = SERVICE_OUTBOUND;
+	return p->service;
+}
+
+/* Between a probe's compartment and what it probes: no list is asked. */
+static __always_inline bool is_probe(const struct packet *p)
+{
+	struct table_compartment *compartment = line_of(&p->table, 3);
+	bool back = p->hop_kind == NEXT_HOP_EXTERNAL && p->target == compartment->port;
+
+	if (!compartment->port || (!back && p->port != compartment->port))
+		return false;
+	if (is_six(p))
+		return same6(back ? p->destination : p->source, compartment->service6);
+	return (back ? p->destination[V4] : p->source[V4]) == compartment->service4;
 }
 
 SEC("xdp.frags")
@@ -348,8 +373,12 @@ int gateway(struct xdp_md *ctx)
 		forget(p->looked_up);
 		forget_all(p->place);
 		verdict = decide(ctx, p);
+		if (needs_service(p, verdict)) {
+			continue_in(ctx, p, STAGE_BALANCE, verdict);
+			return done(ctx, p, DROP_INTERNAL);
+		}
 	}
-	if (!verdict && !p->local && table_of(p)->flags & TABLE_LISTS && !pass_known(p, more_of(p)->generation)) {
+	if (!verdict && !p->local && table_of(p)->flags & TABLE_LISTS && !pass_known(p, more_of(p)->generation) && !is_probe(p)) {
 		continue_in(ctx, p, STAGE_ADMIT, verdict);
 		return done(ctx, p, DROP_INTERNAL);
 	}
@@ -357,14 +386,14 @@ int gateway(struct xdp_md *ctx)
 }
 
 /* A packet that another program of these has begun with: the rest of what was known is in map memory, pointers are not. */
-static __always_inline bool take_over(struct packet *p)
+static __always_inline bool take_over(struct packet *p, bool where_it_arrived)
 {
 	struct packet *handed = packet_in_hand();
 
 	if (!handed)
 		return false;
 	*p = *handed;
-	return open_block(&p->directory, p->directory_line) && open_block(&p->table, p->table_line);
+	return open_block(&p->directory, p->directory_line) && open_block(&p->table, where_it_arrived ? p->arrival_line : p->table_line);
 }
 
 /* A packet of a domain with access lists; asking them needs the stack for itself. */
@@ -385,7 +414,87 @@ int gateway_leave(struct xdp_md *ctx)
 {
 	struct packet packet, *p = &packet;
 
-	return take_over(p) ? conclude(ctx, p, line_of(&p->directory, 0), p->verdict) : XDP_DROP;
+	return take_over(p, false) ? conclude(ctx, p, line_of(&p->directory, 0), p->verdict) : XDP_DROP;
+}
+
+/* The route of a translated packet, in its domain or, for what is public, in the Internet's. */
+static __always_inline MUST_CHECK int route_translated(struct packet *p, const struct balancing *b, const struct directory *directory)
+{
+	struct block own = p->table;
+	__u8 service = p->service;
+
+	p->error_type = 0;
+	p->local = 0;
+	p->service = SERVICE_NONE;
+	p->looked_up = false;
+	p->place = PLACE_NONE;
+	if (b->internet && !open_table(&p->table, directory->internet))
+		return DROP_NO_ROUTE;
+	int verdict = find_route(p);
+	bool to_the_gateway = p->local || p->service;
+
+	p->table = own;
+	p->service = service;
+	p->local = 0;
+	if (verdict)
+		return verdict;
+	return to_the_gateway ? DROP_VIP_NOT_SERVED : admit_to_forwarding(p);
+}
+
+/* The end of what these two programs do. */
+static __always_inline int after_balancing(struct xdp_md *ctx, struct packet *p, int verdict)
+{
+	if (verdict) {
+		if (p->error_type)
+			continue_in(ctx, p, STAGE_ANSWER, verdict);
+		return done(ctx, p, verdict);
+	}
+	bool listed = !p->local && table_of(p)->flags & TABLE_LISTS && !(p->translated && is_icmp_error(p));
+
+	continue_in(ctx, p, listed ? STAGE_ADMIT : STAGE_LEAVE, verdict);
+	return done(ctx, p, DROP_INTERNAL);
+}
+
+/* A packet to or from an address that stands for others: who is behind it. */
+SEC("xdp.frags")
+int gateway_balance(struct xdp_md *ctx)
+{
+	struct packet packet, *p = &packet;
+	struct rewriting *r = rewriting_in_hand();
+	struct balancing *b = balancing_in_hand();
+
+	if (!take_over(p, false) || !r || !b)
+		return XDP_DROP;
+	__builtin_memset(b, 0, sizeof(*b));
+	copy6(r->came_to, p->destination);
+	int verdict = p->service == SERVICE_TO_FRONTEND	 ? to_frontend(ctx, p, r, b) :
+		      p->service == SERVICE_FROM_MACHINE ? from_machine(ctx, p, r, b) :
+							   reach_internet(p, r, b);
+
+	if (!verdict)
+		continue_in(ctx, p, STAGE_SETTLE, verdict);
+	if (verdict == VERDICT_CONSUMED)
+		verdict = p->service == SERVICE_FROM_MACHINE ? p->verdict : VERDICT_NONE;
+	return after_balancing(ctx, p, verdict);
+}
+
+/* Then: the way there, and the connection. */
+SEC("xdp.frags")
+int gateway_settle(struct xdp_md *ctx)
+{
+	struct packet packet, *p = &packet;
+	struct rewriting *r = rewriting_in_hand();
+	struct balancing *b = balancing_in_hand();
+
+	if (!take_over(p, false) || !r || !b)
+		return XDP_DROP;
+	int verdict = route_translated(p, b, line_of(&p->directory, 0));
+
+	if (!verdict && b->settles)
+		verdict = settle(p, r, b, idle_of(p, b));
+	if (!verdict)
+		remember(p, r, b);
+	return after_balancing(ctx, p, verdict);
 }
 
 /* An echo reply, or the ICMP error that a dropped packet deserves. */
@@ -395,7 +504,7 @@ int gateway_answer(struct xdp_md *ctx)
 	struct packet packet, *p = &packet;
 	__u32 egress = 0;
 
-	if (!take_over(p))
+	if (!take_over(p, true))
 		return XDP_DROP;
 	int verdict = p->verdict;
 
@@ -423,7 +532,7 @@ int gateway_neighbour(struct xdp_md *ctx)
 {
 	struct packet packet, *p = &packet;
 
-	if (!take_over(p))
+	if (!take_over(p, false))
 		return XDP_DROP;
 	int verdict = p->type == bpf_htons(ETH_P_ARP) ? answer_arp(ctx, p) : answer_nd(ctx, p);
 
@@ -439,7 +548,7 @@ int gateway_resolve(struct xdp_md *ctx)
 {
 	struct packet packet, *p = &packet;
 
-	if (!take_over(p))
+	if (!take_over(p, false))
 		return XDP_DROP;
 	struct port *out = port_of(p->target);
 	bool asked = out && !ask_for_neighbour(ctx, p, out);

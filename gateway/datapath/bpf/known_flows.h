@@ -32,7 +32,7 @@ static __always_inline __u32 place_in(__u32 number, __u64 addresses, __u32 ports
 		return PLACE_NONE;
 	for (__u32 way = 0; way < CELLS_PER_LINE; way++) {
 		__u64 word = *(volatile __u64 *)&line->words[way * 2 + 1];
-		__u32 kind = meta_of(word) & (0xff | CONNECTION_FRAGMENT << CONNECTION_STATE_SHIFT);
+		__u32 kind = meta_of(word) & (0xff | (CONNECTION_FRAGMENT | CONNECTION_TRANSLATED) << CONNECTION_STATE_SHIFT);
 
 		if ((__u32)word == ports && kind == protocol && *(volatile __u64 *)&line->words[way * 2] == addresses)
 			return number * CELLS_PER_LINE + way + 1;

@@ -3,6 +3,7 @@
 
 #include "checksum.h"
 #include "neighbours.h"
+#include "translate.h"
 #include "tunnel.h"
 
 #define OUTER_TTL 64
@@ -115,8 +116,11 @@ __noinline int clamp_segments(struct xdp_md *ctx, __u32 transport, __u32 availab
 
 static __always_inline MUST_CHECK int prepare(struct xdp_md *ctx, struct packet *p)
 {
-	int verdict = age_packet(ctx, p);
+	int verdict = p->translated ? translate(ctx) : VERDICT_NONE;
 
+	if (verdict)
+		return verdict;
+	verdict = age_packet(ctx, p);
 	if (verdict)
 		return verdict;
 	if (p->protocol == IPPROTO_TCP && !p->fragment && p->tcp_flags & 2) {

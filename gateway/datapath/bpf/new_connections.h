@@ -18,6 +18,20 @@ static __always_inline bool moves(const struct growth *growth, __u32 hash, __u32
 	return ((hash & (sets - 1)) == set ? hash : hash >> 16) & sets;
 }
 
+static __always_inline bool is_entry(__u64 word)
+{
+	return meta_of(word) >> CONNECTION_GENERATION_SHIFT;
+}
+
+static __always_inline __u32 hash_of_entry(__u32 low, __u32 high, __u32 client_port, __u64 word)
+{
+	__u32 meta = meta_of(word);
+
+	if (meta >> CONNECTION_STATE_SHIFT & CONNECTION_TRANSLATED)
+		return hash_of_client(low, client_port, meta);
+	return hash_of_flow(low, high, word, word >> 16, meta);
+}
+
 static __always_inline void move_entry(const struct growth *growth, __u64 *from, __u64 *to, __u64 *from_word, __u64 *to_word, int addresses)
 {
 	__u64 word = *(volatile __u64 *)from_word;
@@ -42,16 +56,14 @@ static long move_line(__u32 line, struct growth *growth)
 		__u32 *addresses = (void *)from->words;
 		__u64 word = from->words[4];
 
-		if (meta_of(word) >> CONNECTION_GENERATION_SHIFT &&
-		    moves(growth, hash_of_flow(fold(addresses), fold(addresses + 4), word, word >> 16, meta_of(word)), line))
+		if (is_entry(word) && moves(growth, hash_of_entry(fold(addresses), fold(addresses + 4), addresses[4 + V4], word), line))
 			move_entry(growth, from->words, to->words, &from->words[4], &to->words[4], 4);
 		return 0;
 	}
 	for (int i = 0; i < CELLS_PER_LINE; i++) {
 		__u64 addresses = from->words[2 * i], word = from->words[2 * i + 1];
 
-		if (meta_of(word) >> CONNECTION_GENERATION_SHIFT &&
-		    moves(growth, hash_of_flow(fold4(addresses), fold4(addresses >> 32), word, word >> 16, meta_of(word)), line))
+		if (is_entry(word) && moves(growth, hash_of_entry(fold4(addresses), fold4(addresses >> 32), addresses >> 32, word), line))
 			move_entry(growth, &from->words[2 * i], &to->words[2 * i], &from->words[2 * i + 1], &to->words[2 * i + 1], 1);
 	}
 	return 0;
@@ -115,7 +127,7 @@ __noinline int choose_place(__u32 number, const struct flow *flow, struct place 
 	__u32 now = now_tick();
 	struct entry entry;
 
-	if (!domain || !flow || !place)
+	if (!domain || !domain->connections4_used || !flow || !place)
 		return 0;
 	__u32 six = flow->six;
 
@@ -132,26 +144,22 @@ __noinline int choose_place(__u32 number, const struct flow *flow, struct place 
 	return 0;
 }
 
-/* A flow that finds no place goes on without an entry: its packets are asked about one by one. */
-__noinline int add_connection(__u32 number, struct flow *flow, __u32 generation)
+/* Writes a flow to a place that was chosen for it. */
+__noinline int take_place(__u32 number, const struct flow *flow, const struct place *place, __u32 generation)
 {
 	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
-	struct place place = {};
 	struct entry entry;
 
-	if (!domain || !domain->connections4_used || !flow)
+	if (!domain || !domain->connections4_used || !flow || !place)
 		return 0;
 	__u32 six = flow->six;
 
-	choose_place(number, flow, &place);
-	if (place.rank < PLACE_EXPIRED && grow_connections(number, six))
-		choose_place(number, flow, &place);
-	if (!place.rank || !entry_at(&entry, domain, flow, six, place.way & (WAYS4 - 1)))
+	if (!place->rank || !entry_at(&entry, domain, flow, six, place->way & (WAYS4 - 1)))
 		return 0;
 	__u32 state = flow->state | (flow->sender_high ? CONNECTION_INITIATOR_HIGH : 0);
 	__u32 meta = flow->protocol | state << CONNECTION_STATE_SHIFT | now_tick() << CONNECTION_SEEN_SHIFT | generation << CONNECTION_GENERATION_SHIFT;
 
-	if (__sync_val_compare_and_swap(entry.ports_and_meta, place.replaced, BEING_WRITTEN) != place.replaced)
+	if (__sync_val_compare_and_swap(entry.ports_and_meta, place->replaced, BEING_WRITTEN) != place->replaced)
 		return 0;
 	if (six) {
 		copy6((__u32 *)entry.addresses6, flow->low);
@@ -161,4 +169,15 @@ __noinline int add_connection(__u32 number, struct flow *flow, __u32 generation)
 	}
 	*(volatile __u64 *)entry.ports_and_meta = flow_word(flow, meta);
 	return 1;
+}
+
+/* A flow that finds no place goes on without an entry: its packets are asked about one by one. */
+static __always_inline void add_connection(__u32 number, const struct flow *flow, __u32 generation)
+{
+	struct place place = {};
+
+	choose_place(number, flow, &place);
+	if (place.rank < PLACE_EXPIRED && grow_connections(number, flow->six))
+		choose_place(number, flow, &place);
+	take_place(number, flow, &place, generation);
 }

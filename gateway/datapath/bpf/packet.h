@@ -43,6 +43,7 @@ struct packet {
 	__u32 port; /* where it came in */
 	__u32 domain;
 	__u32 directory_line, table_line; /* read once, so that one packet meets one policy */
+	__u32 arrival_line; /* table of the domain whose port or VSID it came in by; not the tenant's for what comes from the Internet */
 	struct block directory, table;	  /* where they are */
 	__u32 vsid;
 	__u32 end; /* offset behind what counts: the outer packet's end, or the frame's */
@@ -75,6 +76,10 @@ struct packet {
 	__u8 error_type, error_code;
 	__u8 verdict; /* where another program finishes the packet */
 	__u8 looked_up; /* its flow was looked for */
+	__u8 service;	 /* enum service */
+	__u8 translated; /* there is a struct rewriting for it */
+	__u16 frontend;	 /* that it is for, by its number in the domain */
+	__u32 owner;	 /* which owns it */
 	__u64 place;	/* and found there, 0: nowhere */
 	__u32 error_data;
 };
@@ -154,6 +159,14 @@ static __always_inline bool is_echo(__u8 protocol, __u8 type, bool six)
 	if (six)
 		return protocol == IPPROTO_ICMPV6 && (type == ICMPV6_ECHO_REQUEST || type == ICMPV6_ECHO_REPLY);
 	return protocol == IPPROTO_ICMP && (type == ICMP_ECHO || type == ICMP_ECHOREPLY);
+}
+
+static __always_inline bool is_echo_request(const struct packet *p)
+{
+	if (p->fragment)
+		return false;
+	return is_six(p) ? p->protocol == IPPROTO_ICMPV6 && p->icmp_type == ICMPV6_ECHO_REQUEST :
+			   p->protocol == IPPROTO_ICMP && p->icmp_type == ICMP_ECHO;
 }
 
 static __always_inline MUST_CHECK int parse_transport(struct xdp_md *ctx, struct packet *p, __u32 header)
@@ -285,8 +298,8 @@ static __always_inline MUST_CHECK int parse_ipv6(struct xdp_md *ctx, struct pack
 	return parse_transport(ctx, p, header);
 }
 
-/* Entropy for tunnels, and the choice among equal routes. The reference model has the same function. */
-static __always_inline __u32 flow_hash(const struct packet *p)
+/* The reference model has the same function. */
+static __always_inline __u32 hash_tuple(const struct packet *p, __u32 ports, __u8 protocol)
 {
 	__u32 h;
 
@@ -297,17 +310,23 @@ static __always_inline __u32 flow_hash(const struct packet *p)
 	} else {
 		h = bpf_ntohl(p->source[V4]) ^ rotate_left(bpf_ntohl(p->destination[V4]), 16);
 	}
-	__u32 ports = p->fragment ? 0 : (__u32)bpf_ntohs(p->source_port) << 16 | bpf_ntohs(p->destination_port);
-
 	h *= 0x9E3779B1;
 	h ^= ports * 0x85EBCA6B;
-	h ^= p->protocol * 0xC2B2AE35;
+	h ^= protocol * 0xC2B2AE35;
 	h ^= h >> 15;
 	h *= 0x2C1B3C6D;
 	h ^= h >> 12;
 	h *= 0x297A2D39;
 	h ^= h >> 15;
 	return h;
+}
+
+/* Entropy for tunnels, and the choice among equal routes. */
+static __always_inline __u32 flow_hash(const struct packet *p)
+{
+	__u32 ports = p->fragment ? 0 : (__u32)bpf_ntohs(p->source_port) << 16 | bpf_ntohs(p->destination_port);
+
+	return hash_tuple(p, ports, p->protocol);
 }
 
 static __always_inline struct table *table_of(const struct packet *p)

@@ -1,7 +1,12 @@
 /* Where a packet of a routing domain goes: the exact record, then the longest prefix. */
 #pragma once
 
-#include "packet.h"
+#include "services.h"
+
+static __always_inline bool is_frontend(__u32 target)
+{
+	return target != TARGET_LOCAL && (target & (TARGET_FRONTEND | TARGET_HERE)) == TARGET_FRONTEND;
+}
 
 /* An exact entry decides, unless it only lends its rewritten address. */
 static __always_inline bool take_exact(struct packet *p, __u32 target, __u16 subnet, const __u8 *mac)
@@ -13,6 +18,12 @@ static __always_inline bool take_exact(struct packet *p, __u32 target, __u16 sub
 	}
 	if (target & TARGET_HERE)
 		return false;
+	if (is_frontend(target)) {
+		p->service = SERVICE_TO_FRONTEND;
+		p->owner = target & (DOMAINS_MAX - 1);
+		p->frontend = subnet;
+		return true;
+	}
 	p->subnet = subnet;
 	p->hop_kind = NEXT_HOP_OVERLAY;
 	p->target = target;

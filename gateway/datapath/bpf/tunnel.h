@@ -48,15 +48,26 @@ static __always_inline MUST_CHECK int parse_tunnel(struct xdp_md *ctx, struct pa
 	return VERDICT_NONE;
 }
 
-/* The table is read once, so that one packet meets one policy. */
-static __always_inline MUST_CHECK bool enter_domain(struct packet *p, __u32 number)
+/* The line of a domain's table, 0: it has none. To be read once, so that one packet meets one policy. */
+static __always_inline __u32 table_line_of(__u32 number)
 {
 	__u32 zero = 0;
 	struct all_tables *all = bpf_map_lookup_elem(&tables, &zero);
 
-	if (!all)
-		return false;
-	p->table_line = *(volatile __u32 *)&all->entries[number & (DOMAINS_MAX - 1)].line;
+	return all ? *(volatile __u32 *)&all->entries[number & (DOMAINS_MAX - 1)].line : 0;
+}
+
+static __always_inline bool open_table(struct block *table, __u32 number)
+{
+	__u32 line = table_line_of(number);
+
+	return line && open_block(table, line);
+}
+
+static __always_inline MUST_CHECK bool enter_domain(struct packet *p, __u32 number)
+{
+	p->table_line = table_line_of(number);
+	p->arrival_line = p->table_line;
 	p->domain = number;
 	return p->table_line && open_block(&p->table, p->table_line);
 }

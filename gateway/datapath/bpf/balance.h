@@ -1,0 +1,342 @@
+/*
+ * Packets for and from frontends (load balancing, NAT): what becomes of their addresses. From here on the packet in hand has the
+ * view of the machine behind the frontend: its address, not the frontend's, and the client's own.
+ */
+#pragma once
+
+#include "flow_admission.h"
+#include "route.h"
+#include "translate.h"
+#include "translations.h"
+#include "tunnel.h"
+
+#define IKE_PORT 500
+#define IKE_NAT_PORT 4500
+#define SAME_KEY_TRIES 3 /* connections of one client and port that are looked at */
+
+/* The packet that an ICMP error is about. */
+struct quoted {
+	__u32 source[4], destination[4];
+	__u16 source_port, destination_port;
+	__u8 protocol;
+};
+
+/* What was found out about the packet in hand; in map memory too. */
+struct balancing {
+	struct sought sought;
+	struct sought other; /* connection that may be in the way, or first fragment to be remembered */
+	struct quoted quoted;
+	__u32 rule; /* number, 0: no rule has to do with it */
+	__u16 member;
+	bool found;    /* the connection was there */
+	bool is_new;   /* it has to be made, or made anew */
+	bool settles;  /* this packet makes a connection, or goes the way that its first one went */
+	bool internet; /* the packet leaves by the Internet's routes */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct balancing);
+} balancings SEC(".maps");
+
+static __always_inline struct balancing *balancing_in_hand(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&balancings, &zero);
+}
+
+static __always_inline bool enter_owner(struct packet *p)
+{
+	__u32 arrival = p->arrival_line;
+	bool entered = enter_domain(p, p->owner);
+
+	p->arrival_line = arrival;
+	return entered;
+}
+
+static __always_inline void send_from(struct packet *p, struct rewriting *r, const __u32 *address, __u16 port)
+{
+	copy6(r->source.address, address);
+	r->source.port = port;
+	p->translated |= TRANSLATE_SOURCE;
+}
+
+static __always_inline void send_to(struct packet *p, const __u32 *address, __u16 port)
+{
+	copy6(p->destination, address);
+	p->destination_port = port;
+	p->translated |= TRANSLATE_DESTINATION;
+}
+
+static __always_inline __u16 machine_port(const struct rule *rule)
+{
+	return rule->floating ? rule->port : rule->backend_port;
+}
+
+static __always_inline bool is_address_of_member(const struct rule *rule, __u32 number, const __u32 *address)
+{
+	struct block block;
+
+	if (!open_choice(&block, rule->choice))
+		return false;
+	struct member *member = member_of(&block, number);
+
+	return member && same6(member->address, address);
+}
+
+static __always_inline __u16 hash_of_remote(const struct packet *p, const __u32 *address, __u16 port)
+{
+	return mix(fold(address) ^ (has_ports(p->protocol) ? port : 0));
+}
+
+/* A client's packet for a rule: which member. */
+static __always_inline MUST_CHECK int balance(struct packet *p, struct balancing *b, const struct rule *rule)
+{
+	struct block block;
+	struct member *member = NULL;
+
+	if (!open_choice(&block, rule->choice))
+		return DROP_NO_MEMBER;
+	seek(&b->sought, p, p->source, p->source_port, b->rule, BY_CLIENT_AND_RULE);
+	b->found = find_translation(p->domain, &b->sought);
+	if (b->found)
+		member = member_of(&block, b->sought.flow.low_port);
+	bool closing = meta_of(b->sought.flow.word) >> CONNECTION_STATE_SHIFT & CONNECTION_CLOSING;
+	bool fresh = p->protocol == IPPROTO_TCP && (p->tcp_flags & 0x12) == 0x02; /* SYN without ACK */
+
+	b->settles = true;
+	b->member = b->sought.flow.low_port;
+	b->is_new = !b->found || !keeps_connections(member) || (fresh && closing);
+	if (b->is_new) {
+		b->member = choose_member(&block, balance_hash(p, rule->distribution));
+		member = member_of(&block, b->member);
+		if (!member)
+			return DROP_NO_MEMBER;
+	}
+	if (rule->floating)
+		copy6(p->destination, member->address);
+	else
+		send_to(p, member->address, rule->backend_port);
+	return VERDICT_NONE;
+}
+
+/* Is the connection found the one that a packet from the other side belongs to? */
+static __always_inline bool comes_from_remote(const struct packet *p, const struct balancing *b, const struct rule *rule)
+{
+	if (rule->kind == RULE_OUTBOUND)
+		return b->sought.flow.low_port == hash_of_remote(p, p->source, p->source_port);
+	return p->source_port == machine_port(rule) && is_address_of_member(rule, b->sought.flow.low_port, p->source);
+}
+
+/* A packet to a port that a frontend lent: back to whom it was lent to. */
+static __always_inline MUST_CHECK int restore(struct packet *p, struct rewriting *r, struct balancing *b)
+{
+	struct rule *rule = rule_of(p, sought_rule(&b->sought));
+
+	if (!rule || rule->frontend != p->frontend || !comes_from_remote(p, b, rule))
+		return DROP_VIP_NOT_SERVED;
+	b->rule = sought_rule(&b->sought);
+	touch_translation(p->domain, &b->sought, false, p->tcp_flags);
+	send_to(p, b->sought.flow.low, sought_port(&b->sought));
+	if (rule->kind == RULE_BALANCED)
+		send_from(p, r, rule->address, rule->port);
+	return VERDICT_NONE;
+}
+
+static __always_inline MUST_CHECK int not_served(struct packet *p)
+{
+	if (p->protocol == IPPROTO_UDP && !(p->fragment & 2))
+		owe_error(p, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, ICMPV6_DEST_UNREACH, ICMPV6_PORT_UNREACH, 0);
+	return DROP_VIP_NOT_SERVED;
+}
+
+/* A later fragment goes where its first one went. */
+static __always_inline MUST_CHECK int follow_fragment(struct packet *p, struct rewriting *r, struct balancing *b)
+{
+	seek_fragment(&b->sought, p, 0);
+	if (!find_translation(p->domain, &b->sought))
+		return DROP_FRAGMENT_UNMATCHED;
+	struct rule *rule = rule_of(p, sought_rule(&b->sought));
+	__u16 member = b->sought.flow.low_port, port = b->sought.flow.high_port;
+	struct block block;
+
+	if (!rule)
+		return DROP_FRAGMENT_UNMATCHED;
+	if (p->service != SERVICE_TO_FRONTEND) {
+		send_from(p, r, rule->address, rule->port);
+		b->internet = rule->is_public;
+		return VERDICT_NONE;
+	}
+	if (!member) { /* it was for a port that had been lent */
+		seek_nat_port(&b->sought, p, port);
+		if (!find_translation(p->domain, &b->sought))
+			return DROP_FRAGMENT_UNMATCHED;
+		send_to(p, b->sought.flow.low, sought_port(&b->sought));
+		if (rule->kind == RULE_BALANCED)
+			send_from(p, r, rule->address, rule->port);
+		return VERDICT_NONE;
+	}
+	if (!open_choice(&block, rule->choice) || !member_of(&block, member))
+		return DROP_FRAGMENT_UNMATCHED;
+	if (rule->floating)
+		copy6(p->destination, member_of(&block, member)->address);
+	else
+		send_to(p, member_of(&block, member)->address, rule->backend_port);
+	if (port)
+		send_from(p, r, rule->address, port);
+	return VERDICT_NONE;
+}
+
+/* For later fragments of a packet that its first fragment stands for. */
+static __always_inline void remember_fragments(const struct packet *p, struct sought *sought, const __u32 *destination, __u16 rule, __u16 member, __u16 port)
+{
+	seek_fragment(sought, p, rule);
+	sought->flow.high[V4] = (__u16)(p->fragment_id ^ mix(fold(destination))) | (__u32)rule << 16;
+	sought->flow.hash = hash_of_client(fold(p->source), p->fragment_id ^ mix(fold(destination)), p->protocol);
+	sought->flow.low_port = member;
+	sought->flow.high_port = port;
+	add_connection(p->domain, &sought->flow, 1);
+}
+
+static __always_inline bool read_quote(struct xdp_md *ctx, const struct packet *p, struct quoted *q)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	void *at = (void *)(long)ctx->data + (p->transport & 0xff) + 8;
+	__u32 needed = (is_six(p) ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) + 8;
+	__u16 *ports;
+
+	__builtin_memset(q, 0, sizeof(*q));
+	if (p->transport + 8 + needed > p->network + p->length)
+		return false;
+	if (is_six(p)) {
+		struct ipv6hdr *ip = at;
+
+		ports = (void *)(ip + 1);
+		if ((void *)(ports + 4) > data_end)
+			return false;
+		copy6(q->source, ip->saddr.in6_u.u6_addr32);
+		copy6(q->destination, ip->daddr.in6_u.u6_addr32);
+		q->protocol = ip->nexthdr;
+	} else {
+		struct iphdr *ip = at;
+
+		ports = (void *)(ip + 1);
+		if ((void *)(ports + 4) > data_end || ip->ihl != 5 || ip->frag_off & bpf_htons(0x1fff))
+			return false;
+		q->source[V4] = ip->saddr;
+		q->destination[V4] = ip->daddr;
+		q->protocol = ip->protocol;
+	}
+	if (has_ports(q->protocol)) {
+		q->source_port = ports[0];
+		q->destination_port = ports[1];
+	} else if (is_echo(q->protocol, *(__u8 *)ports, is_six(p))) {
+		q->source_port = q->destination_port = ports[2];
+	}
+	return true;
+}
+
+static __always_inline void quote_from(struct packet *p, struct rewriting *r, const __u32 *address, __u16 port)
+{
+	copy6(r->quoted_source.address, address);
+	r->quoted_source.port = port;
+	p->translated |= TRANSLATE_QUOTED_SOURCE;
+}
+
+static __always_inline void quote_to(struct packet *p, struct rewriting *r, const __u32 *address, __u16 port)
+{
+	copy6(r->quoted_destination.address, address);
+	r->quoted_destination.port = port;
+	p->translated |= TRANSLATE_QUOTED_DESTINATION;
+}
+
+/* An ICMP error about what left in a frontend's name: to the machine behind it. */
+static __always_inline MUST_CHECK int error_to_frontend(struct xdp_md *ctx, struct packet *p, struct rewriting *r, struct balancing *b)
+{
+	struct quoted *q = &b->quoted;
+
+	if (!read_quote(ctx, p, q) || !same6(q->source, p->destination))
+		return DROP_VIP_NOT_SERVED;
+	__u8 protocol = p->protocol;
+	__u32 number = has_ports(q->protocol) ? find_rule(p, p->frontend, q->protocol, q->source_port) : 0;
+
+	p->protocol = q->protocol; /* of the connection that is sought */
+	if (number) {
+		seek(&b->sought, p, q->destination, q->destination_port, number, BY_CLIENT_AND_RULE);
+	} else {
+		seek_nat_port(&b->sought, p, q->source_port);
+	}
+	b->found = find_translation(p->domain, &b->sought);
+	p->protocol = protocol;
+	struct rule *rule = b->found ? rule_of(p, sought_rule(&b->sought)) : NULL;
+	struct block block;
+
+	if (!rule || rule->frontend != p->frontend)
+		return DROP_VIP_NOT_SERVED;
+	if (!number) {
+		send_to(p, b->sought.flow.low, 0);
+		quote_from(p, r, b->sought.flow.low, sought_port(&b->sought));
+		if (rule->kind == RULE_BALANCED)
+			quote_to(p, r, rule->address, rule->port);
+		return VERDICT_NONE;
+	}
+	if (!open_choice(&block, rule->choice) || !member_of(&block, b->sought.flow.low_port))
+		return DROP_VIP_NOT_SERVED;
+	send_to(p, member_of(&block, b->sought.flow.low_port)->address, 0);
+	if (!rule->floating)
+		quote_from(p, r, p->destination, rule->backend_port);
+	return VERDICT_NONE;
+}
+
+/* Would the answer reach the client without passing here, or not at all? */
+static __always_inline bool needs_port(const struct packet *p, const struct rule *rule)
+{
+	if (rule->kind == RULE_OUTBOUND)
+		return true;
+	return p->origin != FROM_EXTERNAL && (services_of(p)->distributed || subnet_of(p, p->subnet)->vsid == p->vsid);
+}
+
+static __always_inline bool make_connection(const struct packet *p, struct balancing *b, const struct rule *rule, __u8 idle)
+{
+	struct flow *flow = &b->sought.flow;
+	struct place place = {PLACE_EMPTY, b->sought.way, flow->word};
+	bool port = needs_port(p, rule);
+
+	flow->low_port = b->member;
+	if (!b->found) {
+		flow->high_port = 0;
+		if (!place_translation(p, flow, &b->other, rule->frontend, port, &place))
+			return false;
+	} else if (port && !flow->high_port) {
+		flow->high_port = free_port(p, flow, &b->other, rule->frontend, place.way >= ways_of(flow->six) / 2);
+		if (!flow->high_port)
+			return false;
+	}
+	return take_place(p->domain, flow, &place, idle);
+}
+
+/* Once the way is known: the connection, and the address that the packet leaves with. */
+static __always_inline MUST_CHECK int settle(struct packet *p, struct rewriting *r, struct balancing *b, __u8 idle)
+{
+	struct rule *rule = rule_of(p, b->rule);
+
+	if (!rule)
+		return DROP_TRANSLATION_MISSING;
+	if (!b->is_new)
+		touch_translation(p->domain, &b->sought, true, p->tcp_flags);
+	else if (!make_connection(p, b, rule, idle))
+		return needs_port(p, rule) ? DROP_NAT_EXHAUSTED : VERDICT_NONE;
+	if (b->sought.flow.high_port)
+		send_from(p, r, rule->address, b->sought.flow.high_port);
+	return VERDICT_NONE;
+}
+
+/* Later fragments follow this first one. */
+static __always_inline void remember(struct packet *p, const struct rewriting *r, struct balancing *b)
+{
+	if (p->fragment == 1 && b->rule)
+		remember_fragments(p, &b->other, r->came_to, b->rule, b->settles || p->service != SERVICE_TO_FRONTEND ? b->member : 0, b->sought.flow.high_port);
+}

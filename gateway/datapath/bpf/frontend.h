@@ -1,0 +1,87 @@
+/* Packets to an address that stands for others. */
+#pragma once
+
+#include "balance.h"
+
+/* All of the address belongs to one machine: no state. */
+static __always_inline void to_machine(struct xdp_md *ctx, struct packet *p, struct rewriting *r, struct balancing *b, const struct frontend *frontend)
+{
+	struct quoted *q = &b->quoted;
+
+	if (is_icmp_error(p) && read_quote(ctx, p, q) && same6(q->source, p->destination))
+		quote_from(p, r, frontend->machine, q->source_port);
+	send_to(p, frontend->machine, p->destination_port);
+}
+
+/* IKE and ESP belong to the compartment that expects this peer. VERDICT_CONSUMED: the way is known. */
+static __always_inline MUST_CHECK int steer(struct packet *p, const struct frontend *frontend)
+{
+	bool ike = p->protocol == IPPROTO_UDP &&
+		   (p->fragment & 2 || p->destination_port == bpf_htons(IKE_PORT) || p->destination_port == bpf_htons(IKE_NAT_PORT));
+	__u64 mac = 0;
+
+	if (ike || p->protocol == IPPROTO_ESP) {
+		if (is_six(p)) {
+			struct cell6 *cell = find_cell6(&p->table, &frontend->peers, p->source);
+
+			p->target = cell ? cell->target : 0;
+			mac = cell ? mac_of(cell->mac) : 0;
+		} else {
+			struct cell *cell = find_cell(&p->table, &frontend->peers, p->source[V4]);
+
+			p->target = cell ? cell->target : 0;
+			mac = cell ? mac_of(cell->mac) : 0;
+		}
+	}
+	if (mac) {
+		p->hop_kind = NEXT_HOP_EXTERNAL;
+		p->mac = mac;
+		return admit_to_forwarding(p) ?: VERDICT_CONSUMED;
+	}
+	if (!frontend->own)
+		return not_served(p);
+	p->local = 1;
+	return VERDICT_CONSUMED;
+}
+
+/* Which rule, or which connection, a packet to a frontend is for. */
+static __always_inline MUST_CHECK int to_frontend(struct xdp_md *ctx, struct packet *p, struct rewriting *r, struct balancing *b)
+{
+	if (p->owner != p->domain && !enter_owner(p))
+		return DROP_VIP_NOT_SERVED;
+	struct frontend *frontend = has_services(p) ? frontend_of(p, p->frontend) : NULL;
+
+	if (!frontend)
+		return not_served(p);
+	if (frontend->kind == FRONTEND_ONE_TO_ONE) {
+		to_machine(ctx, p, r, b, frontend);
+		return VERDICT_NONE;
+	}
+	if (frontend->kind == FRONTEND_STEERED)
+		return steer(p, frontend);
+	if (is_echo_request(p)) {
+		p->local = 1;
+		return VERDICT_CONSUMED;
+	}
+	if (is_icmp_error(p))
+		return error_to_frontend(ctx, p, r, b);
+	if (p->fragment & 2)
+		return follow_fragment(p, r, b);
+	b->rule = has_ports(p->protocol) ? find_rule(p, p->frontend, p->protocol, p->destination_port) : 0;
+	if (b->rule) {
+		struct rule *rule = rule_of(p, b->rule);
+
+		return rule ? balance(p, b, rule) : DROP_VIP_NOT_SERVED;
+	}
+	if (!has_ports(p->protocol) && !is_echo(p->protocol, p->icmp_type, is_six(p)))
+		return not_served(p);
+	for (__u32 i = 0; i < SAME_KEY_TRIES; i++) {
+		seek_nat_port(&b->sought, p, p->destination_port);
+		b->sought.skip = i;
+		if (!find_translation(p->domain, &b->sought))
+			return not_served(p);
+		if (!restore(p, r, b))
+			return VERDICT_NONE;
+	}
+	return not_served(p);
+}

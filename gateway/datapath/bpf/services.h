@@ -1,0 +1,107 @@
+/* What a routing domain's frontends stand for: rules, choices of members, addresses that are translated. */
+#pragma once
+
+#include "packet.h"
+
+enum service { /* why a packet needs more than a route */
+	SERVICE_NONE = 0,
+	SERVICE_TO_FRONTEND = 1,
+	SERVICE_FROM_MACHINE = 2, /* that may answer for a frontend */
+	SERVICE_OUTBOUND = 3,	  /* no route of its domain's leads there */
+};
+
+static __always_inline struct table_services *services_of(const struct packet *p)
+{
+	return line_of(&p->table, 2);
+}
+
+static __always_inline bool has_services(const struct packet *p)
+{
+	return table_of(p)->flags & TABLE_SERVICES;
+}
+
+/* NULL: it is not there, or its number is another's by now. */
+static __always_inline struct frontend *frontend_of(const struct packet *p, __u32 number)
+{
+	struct table_services *services = services_of(p);
+	struct frontend *frontend = line_of(&p->table, services->frontends + number);
+
+	return number < services->frontend_count && same6(frontend->address, p->destination) ? frontend : NULL;
+}
+
+static __always_inline struct rule *rule_of(const struct packet *p, __u32 number)
+{
+	struct table_services *services = services_of(p);
+	struct rule *rule = line_of(&p->table, services->numbered + number);
+
+	return number < services->rule_count && rule->kind ? rule : NULL;
+}
+
+/* The number of the rule for a port of a frontend, 0: there is none. */
+static __always_inline __u32 find_rule(const struct packet *p, __u32 frontend, __u8 protocol, __u16 port)
+{
+	__u32 key = (frontend + 1) << 17 | (protocol == IPPROTO_UDP) << 16 | bpf_ntohs(port);
+	struct cell *cell = find_cell(&p->table, &services_of(p)->rules, key);
+
+	return cell ? cell->target : 0;
+}
+
+static __always_inline struct translated *translated_of(const struct packet *p, const __u32 *address)
+{
+	struct table_services *services = services_of(p);
+	__u32 line;
+
+	if (is_six(p)) {
+		struct cell6 *cell = find_cell6(&p->table, &services->translated6, address);
+
+		line = cell ? cell->target : 0;
+	} else {
+		struct cell *cell = find_cell(&p->table, &services->translated4, address[V4]);
+
+		line = cell ? cell->target : 0;
+	}
+	return line ? line_of(&p->table, line) : NULL;
+}
+
+static __always_inline bool open_choice(struct block *block, __u32 number)
+{
+	__u32 zero = 0;
+	struct all_choices *all = bpf_map_lookup_elem(&choices, &zero);
+
+	if (!all)
+		return false;
+	__u32 line = *(volatile __u32 *)&all->entries[number & (CHOICES_MAX - 1)].line;
+
+	return line && open_block(block, line);
+}
+
+/* NULL: it is no member any more. */
+static __always_inline struct member *member_of(const struct block *block, __u32 number)
+{
+	struct choice *choice = line_of(block, 0);
+	struct member *member = address_in(block, choice->members, number * sizeof(*member));
+
+	return number < choice->member_count && member->state != MEMBER_ABSENT ? member : NULL;
+}
+
+static __always_inline bool keeps_connections(const struct member *member)
+{
+	return member && (member->state == MEMBER_ACTIVE || member->state == MEMBER_DRAINING);
+}
+
+/* Who takes a new connection; 0: nobody. */
+static __always_inline __u32 choose_member(const struct block *block, __u32 hash)
+{
+	struct choice *choice = line_of(block, 0);
+	__u32 slot = (__u64)hash * choice->slot_count >> 32;
+
+	return choice->slot_count ? *(__u16 *)address_in(block, choice->slots, slot * sizeof(__u16)) : 0;
+}
+
+/* Like flow_hash, of as much of the tuple as the rule says. */
+static __always_inline __u32 balance_hash(const struct packet *p, __u8 distribution)
+{
+	__u32 ports = distribution == 5 ? (__u32)bpf_ntohs(p->source_port) << 16 | bpf_ntohs(p->destination_port) : 0;
+
+	return hash_tuple(p, ports, distribution == 2 ? 0 : p->protocol);
+}

@@ -1,0 +1,186 @@
+/* Network address translation of the packet itself: addresses, ports, what an ICMP error quotes, and all their checksums. */
+#pragma once
+
+#include "checksum.h"
+#include "finish.h"
+
+enum translate { /* bits of packet.translated */
+	TRANSLATE_SOURCE = 1,
+	TRANSLATE_DESTINATION = 2, /* to what the packet in hand says */
+	TRANSLATE_QUOTED_SOURCE = 4,
+	TRANSLATE_QUOTED_DESTINATION = 8,
+};
+
+struct end {
+	__u32 address[4];
+	__u16 port;
+	__u16 reserved;
+};
+
+/* What the packet in hand becomes; with it in map memory, since no program has room for it on its stack. */
+struct rewriting {
+	__u32 came_to[4];
+	struct end source;
+	struct end quoted_source, quoted_destination;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct rewriting);
+} rewritings SEC(".maps");
+
+static __always_inline struct rewriting *rewriting_in_hand(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&rewritings, &zero);
+}
+
+static __always_inline __u64 exchange32(__u32 *at, __u32 value)
+{
+	__u64 delta = (__u64)(__u32)~*at + value;
+
+	*at = value;
+	return delta;
+}
+
+static __always_inline __u64 exchange16(__u16 *at, __u16 value)
+{
+	__u64 delta = (__u64)(__u16)~*at + value;
+
+	*at = value;
+	return delta;
+}
+
+static __always_inline __u64 exchange_address(__u32 *at, const __u32 *address, bool six)
+{
+	if (!six)
+		return exchange32(at, address[V4]);
+	return exchange32(at, address[0]) + exchange32(at + 1, address[1]) + exchange32(at + 2, address[2]) + exchange32(at + 3, address[3]);
+}
+
+/* A checksum after words that it covers changed by `delta`. */
+static __always_inline __u16 follow(__u16 check, __u64 delta)
+{
+	return ~fold_sum((__u64)(__u16)~check + fold_sum(delta));
+}
+
+/* UDP's zero means that there is none (RFC 768). */
+static __always_inline __u16 follow_udp(__u16 check, __u64 delta)
+{
+	__u16 now = follow(check, delta);
+
+	return !check ? 0 : now ? now : 0xffff;
+}
+
+/* The packet that an ICMP error quotes: its header and eight bytes. */
+static __always_inline MUST_CHECK int translate_quote(void *at, void *data_end, const struct packet *p, const struct rewriting *r, __u64 *delta)
+{
+	bool six = is_six(p);
+	__u32 header = six ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+	__u64 addresses = 0, ports = 0;
+
+	if (at + sizeof(struct ipv6hdr) + 8 > data_end && six)
+		return DROP_MALFORMED;
+	if (at + sizeof(struct iphdr) + 8 > data_end)
+		return DROP_MALFORMED;
+	__u32 *source = six ? at + 8 : at + 12, *destination = six ? at + 24 : at + 16;
+	__u16 *transport = at + header;
+	__u8 protocol = six ? *(__u8 *)(at + 6) : *(__u8 *)(at + 9);
+	bool echo = !has_ports(protocol);
+
+	if (p->translated & TRANSLATE_QUOTED_SOURCE) {
+		addresses += exchange_address(source, r->quoted_source.address, six);
+		if (!echo)
+			ports += exchange16(transport, r->quoted_source.port);
+	}
+	if (p->translated & TRANSLATE_QUOTED_DESTINATION) {
+		addresses += exchange_address(destination, r->quoted_destination.address, six);
+		if (!echo)
+			ports += exchange16(transport + 1, r->quoted_destination.port);
+	}
+	if (echo && p->translated & TRANSLATE_QUOTED_SOURCE && (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6))
+		ports += exchange16(transport + 2, r->quoted_source.port);
+	*delta += addresses + ports;
+	if (!six) {
+		__u16 *check = at + 10;
+
+		*delta += exchange16(check, follow(*check, addresses));
+	}
+	if (protocol == IPPROTO_UDP)
+		*delta += exchange16(transport + 3, follow_udp(transport[3], addresses + ports));
+	return VERDICT_NONE;
+}
+
+static __always_inline MUST_CHECK int translate_ports(__u16 *transport, void *data_end, const struct packet *p, const struct rewriting *r, __u64 delta)
+{
+	if (p->translated & TRANSLATE_SOURCE)
+		delta += exchange16(transport, r->source.port);
+	if (p->translated & TRANSLATE_DESTINATION)
+		delta += exchange16(transport + 1, p->destination_port);
+	if (p->protocol == IPPROTO_UDP) {
+		transport[3] = follow_udp(transport[3], delta);
+		return VERDICT_NONE;
+	}
+	if ((void *)(transport + 9) > data_end) /* a first fragment that has not even the checksum */
+		return DROP_MALFORMED;
+	transport[8] = follow(transport[8], delta);
+	return VERDICT_NONE;
+}
+
+/* Changes the packet where it lies, before anything else is done to it. */
+__noinline int translate(struct xdp_md *ctx)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	struct packet *p = packet_in_hand();
+	struct rewriting *r = rewriting_in_hand();
+
+	if (!p || !r)
+		return DROP_INTERNAL;
+	bool six = is_six(p);
+	void *start = (void *)(long)ctx->data + (p->network & 0xff);
+	__u16 *transport = (void *)(long)ctx->data + (p->transport & 0xff);
+	__u32 *source = six ? start + 8 : start + 12, *destination = six ? start + 24 : start + 16;
+	__u64 delta = 0;
+
+	if (start + sizeof(struct ipv6hdr) > data_end && six)
+		return DROP_INTERNAL;
+	if (start + sizeof(struct iphdr) > data_end)
+		return DROP_INTERNAL;
+	if (p->translated & TRANSLATE_SOURCE)
+		delta += exchange_address(source, r->source.address, six);
+	if (p->translated & TRANSLATE_DESTINATION)
+		delta += exchange_address(destination, p->destination, six);
+	if (!six) {
+		__u16 *check = start + 10;
+
+		*check = follow(*check, delta);
+	}
+	if (p->fragment & 2)
+		return VERDICT_NONE;
+	__u8 protocol = p->protocol;
+
+	if (!has_ports(protocol) && protocol != IPPROTO_ICMP && protocol != IPPROTO_ICMPV6)
+		return VERDICT_NONE;
+	if ((void *)(transport + 4) > data_end)
+		return DROP_INTERNAL;
+	if (has_ports(protocol))
+		return translate_ports(transport, data_end, p, r, delta);
+	if (!six)
+		delta = 0; /* ICMP's checksum does not cover addresses, ICMPv6's does */
+	if (is_icmp_error(p)) {
+		int verdict = translate_quote(transport + 4, data_end, p, r, &delta);
+
+		if (verdict)
+			return verdict;
+	} else if (is_echo(protocol, p->icmp_type, six)) {
+		if (p->translated & TRANSLATE_SOURCE)
+			delta += exchange16(transport + 2, r->source.port);
+		if (p->translated & TRANSLATE_DESTINATION)
+			delta += exchange16(transport + 2, p->destination_port);
+	}
+	transport[1] = follow(transport[1], delta);
+	return VERDICT_NONE;
+}

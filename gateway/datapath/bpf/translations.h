@@ -1,0 +1,160 @@
+/* Connections that a rule translates. One entry serves both directions: it is found by the client, or by the port given to it. */
+#pragma once
+
+#include "new_connections.h"
+#include "services.h"
+
+#define NAT_PORT_LOW 0xfff /* these bits of a given port choose its set, as those of the hash do: no region has more sets */
+#define NAT_PORT_TRIES 15
+#define ECHO_IDLE 6		     /* idle limits, in ticks */
+#define OUTBOUND_TCP_IDLE (8 << 3 | 2)
+#define OUTBOUND_UDP_IDLE (2 << 3 | 4)
+
+enum sought_by {
+	BY_CLIENT = 0,	    /* whatever the rule is */
+	BY_CLIENT_AND_RULE = 1,
+	BY_REMOTE = 2,	    /* and the remote end's hash */
+	BY_NAT_PORT = 3,
+};
+
+/* What is looked for, and then what was found. */
+struct sought {
+	struct flow flow; /* low: client. high, last word: client's port | rule << 16. low_port: member. high_port: given port */
+	__u32 by;
+	__u32 skip; /* so many that fit are not it */
+	__s32 way;
+};
+
+static __always_inline __u16 sought_port(const struct sought *sought)
+{
+	return sought->flow.high[V4];
+}
+
+static __always_inline __u16 sought_rule(const struct sought *sought)
+{
+	return sought->flow.high[V4] >> 16;
+}
+
+static __always_inline void seek(struct sought *sought, const struct packet *p, const __u32 *client, __u16 port, __u16 rule, __u32 by)
+{
+	struct flow *flow = &sought->flow;
+
+	__builtin_memset(sought, 0, sizeof(*sought));
+	copy6(flow->low, client);
+	flow->high[V4] = port | (__u32)rule << 16;
+	flow->protocol = p->protocol;
+	flow->state = CONNECTION_TRANSLATED;
+	flow->six = p->six;
+	flow->hash = hash_of_client(fold(client), port, p->protocol);
+	sought->by = by;
+}
+
+static __always_inline void seek_nat_port(struct sought *sought, const struct packet *p, __u16 port)
+{
+	const __u32 nobody[4] = {};
+
+	seek(sought, p, nobody, 0, 0, BY_NAT_PORT);
+	sought->flow.high_port = port;
+	sought->flow.hash = (bpf_ntohs(port) & NAT_PORT_LOW) * 0x10001;
+}
+
+/* A fragment has no ports: its id, and whom it is for, stand in their place. */
+static __always_inline void seek_fragment(struct sought *sought, const struct packet *p, __u16 rule)
+{
+	seek(sought, p, p->source, p->fragment_id ^ mix(fold(p->destination)), rule, BY_CLIENT);
+	sought->flow.state |= CONNECTION_FRAGMENT;
+}
+
+static __always_inline bool fits(const struct sought *sought, const struct entry *entry, __u64 word)
+{
+	const struct flow *flow = &sought->flow;
+	__u32 six = flow->six;
+	__u32 high = six ? ((__u32 *)entry->addresses6)[4 + V4] : *entry->addresses4 >> 32;
+
+	if (sought->by == BY_NAT_PORT)
+		return (__u16)(word >> 16) == flow->high_port;
+	if (six ? !same6((__u32 *)entry->addresses6, flow->low) : (__u32)*entry->addresses4 != flow->low[V4])
+		return false;
+	if (sought->by == BY_CLIENT)
+		return (__u16)high == (__u16)flow->high[V4];
+	return high == flow->high[V4] && (sought->by != BY_REMOTE || (__u16)word == flow->low_port);
+}
+
+/* Fills in what the entry has. Returns whether there is one. */
+__noinline int find_translation(__u32 number, struct sought *sought)
+{
+	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
+	__u32 skipped = 0;
+	struct entry entry;
+
+	if (!domain || !domain->connections4_used || !sought)
+		return 0;
+	struct flow *flow = &sought->flow;
+	__u32 six = flow->six, kind = flow->protocol | (__u32)flow->state << CONNECTION_STATE_SHIFT;
+	const __u32 mask = 0xff | (CONNECTION_FRAGMENT | CONNECTION_TRANSLATED) << CONNECTION_STATE_SHIFT;
+
+	for (__u32 way = 0; way < ways_of(six); way++) {
+		if (!entry_at(&entry, domain, flow, six, way))
+			return 0;
+		__u64 word = *(volatile __u64 *)entry.ports_and_meta;
+
+		if ((meta_of(word) & mask) != kind || !is_entry(word) || !fits(sought, &entry, word) || is_expired(meta_of(word), now_tick()))
+			continue;
+		if (skipped++ < sought->skip)
+			continue;
+		if (six) {
+			copy6(flow->low, (__u32 *)entry.addresses6);
+			flow->high[V4] = ((__u32 *)entry.addresses6)[4 + V4];
+		} else {
+			flow->low[V4] = *entry.addresses4;
+			flow->high[V4] = *entry.addresses4 >> 32;
+		}
+		if (*(volatile __u64 *)entry.ports_and_meta != word)
+			continue;
+		flow->low_port = word;
+		flow->high_port = word >> 16;
+		flow->word = word;
+		sought->way = way;
+		return 1;
+	}
+	return 0;
+}
+
+/* After a packet of it, in its client's direction or back. */
+static __always_inline void touch_translation(__u32 number, const struct sought *sought, bool from_client, __u8 tcp_flags)
+{
+	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
+	struct entry entry;
+
+	if (domain && entry_at(&entry, domain, &sought->flow, sought->flow.six, sought->way & (WAYS4 - 1)))
+		touch_connection(&entry, sought->flow.word, from_client, tcp_flags, meta_of(sought->flow.word) >> CONNECTION_GENERATION_SHIFT);
+}
+
+/* A port of the frontend for a new connection that will be in the given half of its ways; 0: all are taken. */
+static __always_inline __u16 free_port(const struct packet *p, const struct flow *flow, struct sought *other, __u32 frontend, bool second)
+{
+	__u32 low = (second ? flow->hash >> 16 : flow->hash) & NAT_PORT_LOW;
+
+	for (__u32 i = 0; i < NAT_PORT_TRIES; i++) {
+		__u16 port = bpf_htons(low | (1 + ((flow->hash >> 28) + i) % NAT_PORT_TRIES) << 12);
+
+		seek_nat_port(other, p, port);
+		if (!find_rule(p, frontend, p->protocol, port) && !find_translation(p->domain, other))
+			return port;
+	}
+	return 0;
+}
+
+/* Makes a place for a connection, and gives it a port if it needs one. Returns whether it has both. */
+static __always_inline bool place_translation(const struct packet *p, struct flow *flow, struct sought *other, __u32 frontend, bool needs_port,
+					      struct place *place)
+{
+	choose_place(p->domain, flow, place);
+	if (place->rank < PLACE_EXPIRED && grow_connections(p->domain, flow->six))
+		choose_place(p->domain, flow, place);
+	if (!place->rank)
+		return false;
+	if (needs_port)
+		flow->high_port = free_port(p, flow, other, frontend, place->way >= ways_of(flow->six) / 2);
+	return !needs_port || flow->high_port;
+}
