@@ -23,6 +23,7 @@ from gateway.datapath.pins import PinDirectory, PinsBusyError
 from gateway.machine import Machine
 from gateway.policy.addresses import UNSPECIFIED
 from gateway.programming.programmer import Programmer
+from gateway.removal import lock_file_of
 from gateway.services.services import Services
 from gateway.transactions import Transactions
 from plugins.contract import UnknownPluginError, load
@@ -72,8 +73,7 @@ def _run(configuration: GatewayConfiguration) -> None:
     files = _certificate(configuration)
     with ExitStack() as parts:
         listener = parts.enter_context(listen(configuration.api.listen))
-        lock_file = configuration.state_dir / "datapath.lock"
-        pins = parts.enter_context(PinDirectory.hold(configuration.datapath.pin_dir, lock_file))
+        pins = parts.enter_context(PinDirectory.hold(configuration.datapath.pin_dir, lock_file_of(configuration)))
         object_path = build()
         adopted = adopt(pins, object_path, configuration)
         layout = Layout.of(object_path)

@@ -21,6 +21,7 @@ BLUE, RED = "11111111-2222-3333-4444-000000000001", "11111111-2222-3333-4444-000
 TGW = str(Path(sys.executable).parent / "tgw")
 _PORT = 8443
 _PINS = Path(f"/sys/fs/bpf/{NAME}")
+_TUNNELS = Path(f"/run/tenant-gateway/vpn-{NAME}")
 _CONFIGURATION = f"""\
 name = "{NAME}"
 state_dir = "{{directory}}/state"
@@ -123,6 +124,15 @@ class Rig:
         (leg,) = (name for name in self.legs() if name.startswith("tgi-"))
         namespaces.configure(NAME, [f"link del {leg}"])
 
+    def left_over(self) -> list[str]:
+        """Return what else there is still of the gateway outside its state directory."""
+        found = [str(path) for path in (_PINS, _TUNNELS) if path.exists()]
+        links = namespaces.execute(namespaces.enter(NAME, "ip", "-d", "link", "show"))
+        tables = namespaces.execute(namespaces.enter(NAME, "nft", "list", "tables"))
+        return found + [
+            line for line in (*links.splitlines(), *tables.splitlines()) if "xdp" in line or "table" in line
+        ]
+
     def remove(self) -> None:
         self._processes.end_all()
         for compartment in self.compartments():
@@ -130,7 +140,7 @@ class Rig:
                 end(Process.of(compartment, int(pid)))
             namespaces.remove(compartment)
         namespaces.remove(NAME)
-        for path in (_PINS, Path(f"/run/tenant-gateway/vpn-{NAME}")):
+        for path in (_PINS, _TUNNELS):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -65,3 +65,16 @@ def test_a_lost_leg_is_made_again(rig: Rig) -> None:
     rig.lose_leg()
     until(lambda: rig.legs().keys() == before.keys(), "there were both legs again")
     assert rig.legs() != before
+
+
+def test_the_gateway_is_taken_off_the_machine_whole_but_not_while_it_runs(rig: Rig) -> None:
+    rig.push(tunnelled(), probed(rdid=RED, name="red", vsid=5001))
+    until(lambda: rig.tunnel_process() and len(rig.legs()) == 3, "all was set up")
+    process = rig.tunnel_process()
+    rig.tgw("gateway", "remove", code=1)
+    assert rig.tunnel_process() == process
+    rig.end(signal.SIGTERM)
+    rig.tgw("gateway", "remove")
+    assert (rig.tunnel_process(), rig.compartments(), rig.legs()) == (None, {}, {})
+    assert rig.left_over() == []
+    rig.tgw("gateway", "remove")
