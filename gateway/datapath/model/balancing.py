@@ -108,6 +108,9 @@ class Services:
     rules: Mapping[tuple[Address, int, int], Rule]
     public: Mapping[Address, PublicAddress]
 
+    def __bool__(self) -> bool:
+        return bool(self.frontends or self.public)
+
     def public_addresses(self) -> Iterator[Address]:
         """The addresses at which the domain is reached from the Internet."""
         yield from self.public
