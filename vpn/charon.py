@@ -82,8 +82,12 @@ class Charon:
         return self._pidfd
 
     def is_in(self, namespace: str) -> bool:
-        """Tell whether the daemon was made for the namespace with this path."""
-        return self._namespace == namespace
+        """Tell whether the daemon is in the namespace that has this path now."""
+        try:
+            its, wanted = Path(f"/proc/{self.pid}/ns/net").stat(), Path(namespace).stat()
+        except OSError:
+            return False
+        return (its.st_dev, its.st_ino) == (wanted.st_dev, wanted.st_ino)
 
     def adopt(self) -> bool:
         """Take over a daemon that an earlier gateway left running in this namespace; end one that is of no use."""
@@ -96,7 +100,7 @@ class Charon:
             self.kill()
             self._kill_stray()
             return False
-        if not self._runs_in_namespace(pid):
+        if not self.is_in(self._namespace):
             self.stop()
             return False
         return True
@@ -188,13 +192,6 @@ class Charon:
                 raise CharonError(f"charon ended as soon as it was started: {self.last_words()}")
         self.kill()
         raise CharonError(f"charon was not ready after {_START_SECONDS:g} s: {self.last_words()}")
-
-    def _runs_in_namespace(self, pid: int) -> bool:
-        try:
-            ours, wanted = Path(f"/proc/{pid}/ns/net").stat(), Path(self._namespace).stat()
-        except OSError:
-            return False
-        return (ours.st_dev, ours.st_ino) == (wanted.st_dev, wanted.st_ino)
 
     def _kill_stray(self) -> None:
         """End a daemon of this directory that does not answer: its gateway was killed while it was starting."""

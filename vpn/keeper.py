@@ -30,11 +30,12 @@ class Keeper:
     def keep(self, namespace: str) -> Charon:
         """Return a daemon that answers, the same as before or another one. Raises CharonError."""
         charon = self.charon
-        if charon and not charon.is_in(namespace):
-            self.end()
-        elif charon and _ended(charon):
+        if charon and _ended(charon):
             log.warning("vpn_daemon_ended", directory=str(self._directory), pid=charon.pid)
             self.release()
+        elif charon and not charon.is_in(namespace):
+            log.warning("vpn_namespace_replaced", directory=str(self._directory), pid=charon.pid)
+            self.end()
         elif charon and not _answers(charon):
             log.warning("vpn_daemon_hangs", directory=str(self._directory), pid=charon.pid)
             charon.kill()

@@ -29,8 +29,9 @@ _ANY = ("0.0.0.0/0", "::/0")
 class EndpointSpecification:
     """A routing domain's compartment and the connections that end in it.
 
-    `namespace` is the path of its network namespace, `inside` and `outside` its two interfaces there. Each
-    connection names its `local_address`. `path_mtu` is that of the outside, in bytes.
+    `namespace` is the path of its network namespace, `inside` and `outside` its two interfaces there; other `legs`,
+    the indexes of their ends on the gateway's side, mean that they were made anew. Each connection names its
+    `local_address`. `path_mtu` is that of the outside, in bytes.
     """
 
     routing_domain: str
@@ -39,6 +40,7 @@ class EndpointSpecification:
     outside: str
     connections: tuple[IpsecConnection, ...]
     path_mtu: int = 1500
+    legs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ def endpoints_for(
             outside=compartment.outside.name,
             connections=tuple(_with_local_address(tunnel, ports) for tunnel in domain.ipsec_connections()),
             path_mtu=_path_mtu(compartment.specification.outside_addresses, ports, mtus),
+            legs=(compartment.inside.index, compartment.outside.index),
         )
         for domain in policy.routing_domains
         if (compartment := standing.get(domain.id)) and compartment.outside

@@ -22,7 +22,7 @@ MODULES = (
     "echainiv",
     "authenc",
 )
-MODULES += ("nf_tables", "nft_limit", "sch_htb", "sch_ingress", "tun")
+MODULES += ("nf_tables", "nft_limit", "nft_chain_nat", "nft_nat", "sch_htb", "sch_ingress", "tun")
 TOOLS = ("charon-systemd", "swanctl", "nsenter", "unshare", "nft", "ping", "sysctl", "tcpdump", "iperf3")
 FILES = tuple(
     map(Path, ("/usr/lib/ipsec", "/etc/strongswan.conf", "/etc/strongswan.d", "/etc/passwd", "/etc/protocols"))

@@ -187,6 +187,23 @@ def test_another_secret_at_both_ends_does_not_drop_the_tunnel(rig: Rig, tunnel: 
     assert rig.service.up("red", "site", PATIENCE).state == "connected"
 
 
+def test_a_namespace_that_was_made_anew_gets_a_daemon_of_its_own(rig: Rig) -> None:
+    domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEER)
+    wanted = connection(domain, PEER)
+    domain.connections = (wanted,)
+    site.start(swanctl(wanted))
+    rig.reconcile()
+    rig.connected(domain)
+    before = rig.service.status()["red"].pid
+    rig.remove_domain(domain)
+    domain = rig.add_domain("red", "198.51.100.10")
+    domain.connections = (wanted,)
+    rig.reconcile()
+    until(lambda: rig.service.status()["red"].pid not in (before, None), "no new daemon")
+    rig.connected(domain)
+    assert domain.vm.replies(SERVER[0]) == 3
+
+
 def test_a_site_that_is_killed_and_comes_back_is_connected_again(rig: Rig, tunnel: tuple[Domain, Site]) -> None:
     domain, site = tunnel
     site.kill()

@@ -121,6 +121,7 @@ class Domain:
             outside=self.compartment.outside.name,
             connections=self.connections,
             path_mtu=self.path_mtu,
+            legs=(self.compartment.inside.index, self.compartment.outside.index),
         )
 
     def run(self, command: str, check: bool = True) -> str:
@@ -216,6 +217,13 @@ class Rig:
         domain = Domain(name, self._vm(name, compartment), compartment, outside)
         self.domains[name] = domain
         return domain
+
+    def remove_domain(self, domain: Domain) -> None:
+        """Take a domain's namespaces away, daemon or not."""
+        made = Compartments(f"{PREFIX}{domain.name}", ROUTER_MAC)
+        run_in(self.internet.path, lambda: made.reconcile({}))
+        self._namespaces.remove(domain.vm)
+        domain.vm.remove()
 
     def _join_internet(self, compartment: Compartment, outside: tuple[str, ...], only_peer: str | None = None) -> None:
         leg = compartment.outside
