@@ -9,7 +9,7 @@ import numpy
 from gateway.datapath.layout import Layout
 from gateway.policy.addresses import family
 from gateway.programming.block import BlockBuilder, Bytes
-from gateway.programming.domain_block import cells_for, mac_bytes, words_of
+from gateway.programming.encoding import cells_for, mac_bytes, words_of
 from gateway.programming.hash_table import add_table
 
 PORT_PROVIDER = 1
@@ -39,7 +39,10 @@ class RewriteEntry:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """All of it as plain values. `vsids`: (VSID, domain number); `hosts`: (provider address, number)."""
+    """All of it as plain values. `vsids`: (VSID, domain number); `hosts`: (provider address, number).
+
+    `internet`: the number of the Internet's domain, 0 where there is none.
+    """
 
     ports: tuple[PortEntry, ...]
     vsids: tuple[tuple[int, int], ...]
@@ -48,6 +51,7 @@ class Directory:
     rewrites: tuple[RewriteEntry, ...]
     router_mac: str
     dscp_uniform: bool
+    internet: int = 0
 
 
 def compile_directory(directory: Directory, layout: Layout) -> Bytes:
@@ -83,6 +87,7 @@ def compile_directory(directory: Directory, layout: Layout) -> Bytes:
         more[f"rewrites{version}"] = add_table(builder, _cells(layout, version, lines)).values()
     header["router_mac"] = list(mac_bytes(directory.router_mac))
     header["dscp_uniform"] = directory.dscp_uniform
+    header["internet"] = directory.internet
     return builder.finish(numpy.concatenate((header.view(numpy.uint8), more.view(numpy.uint8))))
 
 

@@ -1,43 +1,31 @@
 """A routing domain's policy as one block: struct table and all that it leads to. The same inputs, the same bytes."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from ipaddress import ip_address
-from socket import AF_INET, AF_INET6, inet_pton
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy
 import numpy.typing
 
 from gateway.datapath.layout import Layout
-from gateway.policy.addresses import address_range, family
+from gateway.policy.addresses import family
 from gateway.policy.model import LookupRecord, RoutingDomain
 from gateway.programming.block import LINE_BYTES, BlockBuilder, Bytes, CapacityError
+from gateway.programming.encoding import cells_for, mac_bytes, words_of
 from gateway.programming.hash_table import add_table
-from gateway.programming.routes import (
-    External,
-    Hop,
-    OnLink,
-    Overlay,
-    PortName,
-    Route,
-    connection_port,
-    covering,
-    routed_records,
-    routes_of,
-)
-from gateway.programming.trie import Trie
-
-EndpointNumber: TypeAlias = Callable[[str, str], int]  # (provider address, encapsulation)
-PortNumber: TypeAlias = Callable[[PortName], int]
+from gateway.programming.routes import Inside, PortName, connection_port, routed_records, routes_of
+from gateway.programming.routes_block import Places, add_hops, add_trie
+from gateway.programming.service_plan import Origin, Plan, outbound_rules
+from gateway.programming.services_block import TARGET_FRONTEND, add_services
 
 TARGET_LOCAL = 0xFFFFFFFF
 TARGET_HERE = 0x80000000
-LEAF_EXACT = 0x40000000
-LEAF_COUNT_SHIFT = 24
-_HOPS_MAX = 64
 _SUBNETS_MAX = 65_536
 TABLE_LISTS = 1
+TABLE_SERVICES = 2
+_HEADER_LINES = 4
+
+Target: TypeAlias = tuple[int, int]  # domain, frontend
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,37 +34,18 @@ class Surroundings:
 
     layout: Layout
     router_mac: bytes
-    endpoint: EndpointNumber
-    port: PortNumber
+    places: Places
+    number: int  # of the domain
     port_vlans: dict[str, int]
     lists: Mapping[str, Bytes]  # compiled, by name
     generation: int  # of the access lists, 1..255
     admitted: frozenset[str]  # provider addresses that may send
     own_addresses: frozenset[str]  # the gateway's provider addresses
-
-
-def packed(address: str) -> bytes:
-    """The address in network order."""
-    return inet_pton(AF_INET6 if ":" in address else AF_INET, address)
-
-
-def words_of(address: str) -> tuple[int, ...]:
-    """The address as four little-endian readings of its network-order words; IPv4 is the last one."""
-    raw = packed(address).rjust(16, b"\0")
-    return tuple(int.from_bytes(raw[at : at + 4], "little") for at in range(0, 16, 4))
-
-
-def mac_bytes(mac: str) -> bytes:
-    """The six bytes of a canonical MAC address."""
-    return bytes.fromhex(mac.replace("-", ""))
-
-
-def cells_for(layout: Layout, version: int, addresses: list[str]) -> numpy.typing.NDArray[Any]:
-    """Cells with these addresses of one family as keys."""
-    cells = numpy.zeros(len(addresses), layout.struct("cell" if version == 4 else "cell6"))
-    raw = numpy.frombuffer(b"".join(map(packed, addresses)), numpy.uint32)
-    cells["key"] = raw if version == 4 else raw.reshape(-1, 4)
-    return cells
+    plan: Plan = Plan()
+    choices: Mapping[Origin, int] = field(default_factory=dict)  # their numbers
+    elsewhere: Mapping[str, Target] = field(default_factory=dict)  # addresses that other domains' frontends have here
+    inside: Inside | None = None
+    legs: tuple[PortName, ...] = ()  # of compartments, besides the ports of connections
 
 
 def compile_domain(domain: RoutingDomain, around: Surroundings) -> Bytes:
@@ -98,9 +67,10 @@ class _DomainBlock:
         self._around = around
         self._layout = around.layout
         self._builder = BlockBuilder()
-        self._builder.reserve(4)
+        self._builder.reserve(_HEADER_LINES)
         self._subnet_index = {subnet.vsid: index for index, subnet in enumerate(domain.virtual_subnets)}
-        self._links = [connection_port(connection, around.port_vlans) for connection in domain.l3_connections()]
+        connections = (connection_port(connection, around.port_vlans) for connection in domain.l3_connections())
+        self._links = [*connections, *around.legs]
         self._list_lines: dict[int, int] = {}
         if len(self._subnet_index) + len(self._links) > _SUBNETS_MAX:
             raise CapacityError(
@@ -109,55 +79,77 @@ class _DomainBlock:
 
     def build(self) -> Bytes:
         """Lay out the block; what most packets read comes first, so that it lies in few pages."""
-        header = numpy.zeros(1, self._layout.struct("table"))
-        more = numpy.zeros(1, self._layout.struct("table_more"))
-        routes = routes_of(self._domain, self._around.port_vlans)
-        hops = self._add_hops(routes)
-        subnets = numpy.zeros(len(self._subnet_index) + len(self._links), self._layout.struct("subnet"))
-        header["subnets"] = self._builder.reserve(len(subnets))
-        header["routes4"] = self._add_routes(4, routes, hops)
-        exact = self._exact_entries()
-        header["exact4"] = add_table(self._builder, exact[4]).values()
-        header["routes6"] = self._add_routes(6, routes, hops)
-        header["exact6"] = add_table(self._builder, exact[6]).values()
+        around, layout = self._around, self._layout
+        header = numpy.zeros(1, layout.struct("table"))
+        more = numpy.zeros(1, layout.struct("table_more"))
+        services = numpy.zeros(1, layout.struct("table_services"))
+        subnets = numpy.zeros(len(self._subnet_index) + len(self._links), layout.struct("subnet"))
+        self._add_places(header, len(subnets))
         self._add_admitted(header)
         more["vsids"] = self._add_index(list(self._subnet_index), 0)
-        more["links"] = self._add_index([self._around.port(link) for link in self._links], len(self._subnet_index))
+        more["links"] = self._add_index([around.places.port(link) for link in self._links], len(self._subnet_index))
         self._add_lists(header, more)
-        more["generation"] = self._around.generation
+        more["generation"] = around.generation
+        if around.plan.frontends:
+            header["flags"] |= TABLE_SERVICES
+            distributed = self._domain.routing == "distributed"
+            services = add_services(self._builder, layout, around.plan, around.choices, distributed)
         self._fill_subnets(subnets)
         self._builder.fill(int(header["subnets"][0]), subnets)
-        return self._builder.finish(numpy.concatenate((header.view(numpy.uint8), more.view(numpy.uint8))))
+        lines = (header, more, services, self._compartment())
+        return self._builder.finish(numpy.concatenate([line.view(numpy.uint8) for line in lines]))
 
-    def _exact_entries(self) -> dict[int, numpy.typing.NDArray[Any]]:
-        """Records and router addresses. A router address wins; a record on it only lends it its MAC."""
-        routers = self._router_addresses()
+    def _add_places(self, header: Any, subnets: int) -> None:
+        """Write where addresses are: next hops, subnets, and for each family the trie and the exact entries."""
+        around = self._around
+        routes = routes_of(self._domain, around.port_vlans, around.inside)
+        leaves = add_hops(self._builder, self._layout, routes, self._subnet_index, around.places)
+        header["subnets"] = self._builder.reserve(subnets)
+        frontends, routers = self._frontend_addresses(), self._router_addresses()
+        exact = self._exact_entries(frontends, routers)
+        prefixes = [prefix for subnet in self._domain.virtual_subnets for prefix in subnet.prefixes]
+        of_their_own = list(dict.fromkeys((*routers, *frontends)))
+        for version in (4, 6):
+            root = add_trie(self._builder, version, routes, leaves, prefixes, of_their_own)
+            header[f"routes{version}"] = root
+            header[f"exact{version}"] = add_table(self._builder, exact[version]).values()
+
+    def _frontend_addresses(self) -> dict[str, tuple[int, int]]:
+        """Addresses that stand for others: target and index of the exact entry."""
+        around = self._around
+        found = {address: (TARGET_FRONTEND | owner, at) for address, (owner, at) in around.elsewhere.items()}
+        for frontend in around.plan.frontends:
+            if frontend.vsid or frontend.peers is not None:
+                found[frontend.address] = (TARGET_FRONTEND | around.number, frontend.number)
+        return found
+
+    def _exact_entries(
+        self, frontends: Mapping[str, tuple[int, int]], routers: Mapping[str, int]
+    ) -> dict[int, numpy.typing.NDArray[Any]]:
+        """Records, router addresses and frontends. A frontend wins; a record on a router address lends it its MAC."""
+        own = {address: (TARGET_LOCAL, index) for address, index in routers.items()} | dict(frontends)
         by_version: dict[int, list[LookupRecord]] = {4: [], 6: []}
-        lent: dict[str, str] = {}
+        macs = dict.fromkeys(own, self._around.router_mac)
         for record in routed_records(self._domain):
-            if record.customer_address in routers:
-                lent[record.customer_address] = record.mac
-            else:
-                by_version[6 if ":" in record.customer_address else 4].append(record)
+            if record.customer_address not in own:
+                by_version[family(record.customer_address)].append(record)
+            elif record.customer_address not in frontends:
+                macs[record.customer_address] = mac_bytes(record.mac)
         found = {}
         for version, records in by_version.items():
-            own = [address for address in routers if family(address) == version]
-            cells = cells_for(self._layout, version, [record.customer_address for record in records] + own)
+            ours = [address for address in own if family(address) == version]
+            cells = cells_for(self._layout, version, [record.customer_address for record in records] + ours)
             index = self._subnet_index
-            cells["target"][: len(records)] = [self._target(record) for record in records]
-            cells["index"][: len(records)] = [index[record.vsid] for record in records]
-            cells["target"][len(records) :] = TARGET_LOCAL
-            cells["index"][len(records) :] = [routers[address] for address in own]
-            macs = b"".join(mac_bytes(record.mac) for record in records) + b"".join(
-                mac_bytes(lent[address]) if address in lent else self._around.router_mac for address in own
-            )
-            cells["mac"] = numpy.frombuffer(macs, numpy.uint8).reshape(-1, 6)
+            cells["target"] = [self._target(record) for record in records] + [own[address][0] for address in ours]
+            cells["index"] = [index[record.vsid] for record in records] + [own[address][1] for address in ours]
+            raw = b"".join(mac_bytes(record.mac) for record in records) + b"".join(macs[address] for address in ours)
+            cells["mac"] = numpy.frombuffer(raw, numpy.uint8).reshape(-1, 6)
             found[version] = cells
         return found
 
     def _target(self, record: LookupRecord) -> int:
         here = record.encapsulation == "rewrite" and record.provider_address in self._around.own_addresses
-        number = self._around.endpoint(record.provider_address, record.encapsulation)
+        number = self._around.places.endpoint(record.provider_address, record.encapsulation)
         return number | TARGET_HERE if here else number
 
     def _router_addresses(self) -> dict[str, int]:
@@ -173,7 +165,7 @@ class _DomainBlock:
 
     def _add_admitted(self, header: Any) -> None:
         """Write the bit set of the hosts that may send, by their numbers."""
-        numbers = [self._around.endpoint(address, "source") for address in self._around.admitted]
+        numbers = [self._around.places.endpoint(address, "source") for address in self._around.admitted]
         bits = numpy.zeros(-(-(max(numbers, default=0) + 1) // 8) * 8, numpy.uint8)
         bits[numbers] = 1
         packed_bits = numpy.packbits(bits, bitorder="little")
@@ -181,70 +173,6 @@ class _DomainBlock:
         low[: len(packed_bits[:16])] = packed_bits[:16]
         header["admitted_low"] = low.view(numpy.uint64)
         header["admitted"], header["admitted_bits"] = self._builder.add(packed_bits), len(bits)
-
-    def _add_hops(self, routes: dict[str, Route]) -> dict[Route, int]:
-        """Write every different set of next hops once; return the leaf bits for each."""
-        leaves: dict[Route, int] = {}
-        for prefix, route in routes.items():
-            if route in leaves:
-                continue
-            if len(route.hops) > _HOPS_MAX:
-                raise CapacityError(f"prefix {prefix} has {len(route.hops)} equal next hops, at most {_HOPS_MAX} fit")
-            hops = numpy.zeros(len(route.hops), self._layout.struct("next_hop"))
-            for row, hop in zip(hops, route.hops, strict=True):
-                self._fill_hop(row, hop)
-                row["inside"] = route.inside
-            leaves[route] = self._builder.add(hops) | (len(route.hops) - 1) << LEAF_COUNT_SHIFT
-        return leaves
-
-    def _fill_hop(self, row: Any, hop: Hop) -> None:
-        kinds = self._layout.enum("next_hop_kind")
-        record = hop.record if isinstance(hop, Overlay) else hop.wildcard if isinstance(hop, OnLink) else None
-        if record is not None:
-            row["kind"] = kinds["NEXT_HOP_OVERLAY"]
-            row["target"] = self._around.endpoint(record.provider_address, record.encapsulation)
-            row["subnet"] = self._subnet_index[record.vsid]
-            row["mac"] = list(mac_bytes(record.mac))
-            row["gateway"] = words_of(record.customer_address)
-        elif isinstance(hop, External):
-            row["kind"] = kinds["NEXT_HOP_EXTERNAL"]
-            row["target"] = self._around.port(hop.port)
-            row["gateway"] = words_of(hop.gateway) if hop.gateway else 0
-            row["source"] = words_of(hop.source) if hop.source else 0
-        else:
-            row["kind"], row["reason"] = kinds["NEXT_HOP_UNREACHABLE"], self._layout.enum("verdict")["DROP_NO_RECORD"]
-
-    def _add_routes(self, version: int, routes: dict[str, Route], leaves: dict[Route, int]) -> int:
-        """Write the trie of a family; a leaf under which an exact entry can lie says so."""
-        subnets = [
-            address_range(prefix)
-            for subnet in self._domain.virtual_subnets
-            for prefix in subnet.prefixes
-            if family(prefix) == version
-        ]
-        trie = Trie()
-        ordered = sorted(
-            ((address_range(prefix), prefix) for prefix in routes if family(prefix) == version),
-            key=lambda each: each[0].length,
-        )
-        for network, prefix in ordered:
-            inside = any(subnet.first <= network.first <= network.last <= subnet.last for subnet in subnets)
-            leaf = leaves[routes[prefix]] | (LEAF_EXACT if inside else 0)
-            trie.insert(packed(prefix.partition("/")[0]), network.length, leaf)
-        for address in self._exact_outside(version, subnets):
-            route = covering(routes, address)
-            trie.insert(packed(address), 32 if version == 4 else 128, (leaves[route] if route else 0) | LEAF_EXACT)
-        return trie.add_to(self._builder)
-
-    def _exact_outside(self, version: int, subnets: list[Any]) -> list[str]:
-        """Router addresses that no virtual subnet's prefix covers: those on external ports."""
-        found = []
-        for address in self._router_addresses():
-            if family(address) == version:
-                at = address_range(f"{address}/{32 if version == 4 else 128}").first
-                if not any(subnet.first <= at <= subnet.last for subnet in subnets):
-                    found.append(address)
-        return found
 
     def _add_lists(self, header: Any, more: Any) -> None:
         """Write the lists that apply to something, and which customer addresses have one."""
@@ -264,13 +192,31 @@ class _DomainBlock:
             cells["target"] = list(lines.values())
             more[f"listed{version}"] = add_table(self._builder, cells).values()
 
+    def _compartment(self) -> numpy.typing.NDArray[Any]:
+        row = numpy.zeros(1, self._layout.struct("table_compartment"))
+        inside = self._around.inside
+        if inside is not None:
+            row["port"] = self._around.places.port(inside.port)
+            for address in inside.addresses:
+                if family(address) == 4:
+                    row["service4"] = words_of(address)[3]
+                else:
+                    row["service6"] = words_of(address)
+        return row
+
     def _fill_subnets(self, subnets: Any) -> None:
+        outbound = outbound_rules(self._around.plan.rules)
         for row, subnet in zip(subnets, self._domain.virtual_subnets, strict=False):
             row["vsid"] = subnet.vsid
             row["access_list"] = self._list_lines.get(subnet.vsid, 0)
+            row["outbound4"], row["outbound6"] = outbound.get((subnet.vsid, 4), 0), outbound.get((subnet.vsid, 6), 0)
             _fill_routers(row, subnet.router_addresses().values())
-        for row, connection in zip(subnets[len(self._subnet_index) :], self._domain.l3_connections(), strict=True):
+        connections = self._domain.l3_connections()
+        links = subnets[len(self._subnet_index) :]
+        for row, connection in zip(links, connections, strict=False):
             _fill_routers(row, [text.partition("/")[0] for text in connection.local_addresses])
+        for row in links[len(connections) :]:  # compartments' sides
+            _fill_routers(row, self._router_addresses())
 
     def _add_index(self, keys: list[int], first: int) -> tuple[int, int, int]:
         cells = numpy.zeros(len(keys), self._layout.struct("cell"))
@@ -279,10 +225,10 @@ class _DomainBlock:
         return add_table(self._builder, cells).values()
 
 
-def _fill_routers(row: Any, addresses: Any) -> None:
+def _fill_routers(row: Any, addresses: Iterable[str]) -> None:
     """The first address of each family answers for the router on this side."""
     for address in reversed(list(addresses)):
-        if ip_address(address).version == 4:
+        if family(address) == 4:
             row["router4"] = words_of(address)[3]
         else:
             row["router6"] = words_of(address)

@@ -11,7 +11,7 @@ from gateway.datapath.layout import Layout
 from gateway.datapath.maps import Map
 from gateway.policy.addresses import family
 from gateway.programming.block import CapacityError
-from gateway.programming.domain_block import words_of
+from gateway.programming.encoding import words_of
 from gateway.programming.ports import Ports
 from gateway.underlay.hop import Hop
 

@@ -1,10 +1,11 @@
 """What a routing domain holds outside its own table, in the directory that all packets meet first."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from gateway.configuration import GatewayConfiguration
+from gateway.policy.internet import INTERNET
 from gateway.policy.model import RoutingDomain
 from gateway.programming.directory_block import Directory, PortEntry, RewriteEntry
 from gateway.programming.routes import PortName, connection_port, routed_records
@@ -17,6 +18,7 @@ PortFacts: TypeAlias = Callable[[str, int], tuple[int, int]]  # (interface, VLAN
 class Holdings:
     """VSIDs, external ports, rewritten addresses (PA, CA, VSID).
 
+    `public`: addresses outside, each with the number of its frontend; they lie in the Internet's table.
     `endpoints` (PA, encapsulation) it sends to and `sources` (PA) that may send for it are common to all domains.
     """
 
@@ -25,9 +27,10 @@ class Holdings:
     rewrites: frozenset[tuple[str, str, int]] = frozenset()
     endpoints: frozenset[tuple[str, str]] = frozenset()
     sources: frozenset[str] = frozenset()
+    public: frozenset[tuple[str, int]] = frozenset()
 
     def unshared(self) -> tuple[frozenset[int], frozenset[PortName], frozenset[tuple[str, str, int]]]:
-        """Return what only one domain can have."""
+        """Return what only one domain can have in the directory."""
         return self.vsids, self.ports, self.rewrites
 
     def shared_with(self, other: "Holdings") -> "Holdings":
@@ -38,11 +41,18 @@ class Holdings:
 NOTHING = Holdings()
 
 
-def holdings_of(domain: RoutingDomain, port_vlans: dict[str, int], sources: frozenset[str]) -> Holdings:
-    """Work out what a domain's policy holds."""
+def holdings_of(
+    domain: RoutingDomain,
+    port_vlans: dict[str, int],
+    sources: frozenset[str],
+    legs: Iterable[PortName] = (),
+    public: frozenset[tuple[str, int]] = frozenset(),
+) -> Holdings:
+    """Work out what a domain's policy holds. `legs`: ports of compartments that are its."""
     return Holdings(
         vsids=frozenset(subnet.vsid for subnet in domain.virtual_subnets),
-        ports=frozenset(connection_port(connection, port_vlans) for connection in domain.l3_connections()),
+        ports=frozenset(connection_port(connection, port_vlans) for connection in domain.l3_connections())
+        | frozenset(legs),
         rewrites=frozenset(
             (record.provider_address, record.customer_address, record.vsid)
             for record in routed_records(domain)
@@ -50,6 +60,7 @@ def holdings_of(domain: RoutingDomain, port_vlans: dict[str, int], sources: froz
         ),
         endpoints=frozenset((record.provider_address, record.encapsulation) for record in domain.lookup_records),
         sources=sources,
+        public=public,
     )
 
 
@@ -63,6 +74,9 @@ def conflict(wanted: Holdings, held: Mapping[str, Holdings]) -> str | None:
         if wanted.ports & other.ports:
             port, vlan = min(wanted.ports & other.ports)
             return f"port {port} VLAN {vlan} is still held by routing domain {rdid}, which could not be programmed"
+        public = {address for address, _ in wanted.public} & {address for address, _ in other.public}
+        if public:
+            return f"{min(public)} is still held by routing domain {rdid}, which could not be programmed"
     return None
 
 
@@ -83,11 +97,11 @@ def directory_of(
     holdings: Mapping[str, Holdings],
     numbers: Mapping[str, int],
     configuration: GatewayConfiguration,
+    interfaces: Mapping[str, str],
     facts: PortFacts,
     host: HostNumber,
 ) -> Directory:
-    """Lay out who holds what, for the interfaces that are there."""
-    interfaces = {port.name: port.interface for port in configuration.ports}
+    """Lay out who holds what, for the interfaces that are there. `interfaces`: by the names of ports."""
     bound = {(interfaces[name], vlan): numbers[rdid] for rdid, each in holdings.items() for name, vlan in each.ports}
     provider = {(port.interface, port.vlan) for port in configuration.ports if port.role == "provider"}
     entries = []
@@ -114,4 +128,5 @@ def directory_of(
         rewrites=tuple(sorted(rewrites, key=lambda entry: entry.provider_address)),
         router_mac=configuration.router_mac,
         dscp_uniform=configuration.datapath.dscp == "uniform",
+        internet=numbers.get(INTERNET, 0) if INTERNET in holdings else 0,
     )

@@ -1,6 +1,8 @@
 """The datapath's memory as the programmer sees it: the arena, the words that name blocks, the domains' connections."""
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 from uuid import UUID
 
 import numpy
@@ -17,7 +19,15 @@ CONNECTION_LINES6 = 2048  # an IPv6 connection each
 CONNECTION_LINES_AT_FIRST = 64  # 4 KB each; the programs take more into use when they need it
 CONNECTION_LINES6_AT_FIRST = 64
 CHUNK_LINES = 1 << 16  # of the arena, 4 MB: a domain's block must fit
-_GENERATION_SHIFT = 56  # in the second word of a connection: struct connection's meta
+
+# Within the word that ends a connection: ports, and struct connection's meta in the upper half. Within the last word of
+# the addresses: the rule of a translated connection.
+_GENERATION_SHIFT = numpy.uint64(56)
+_TRANSLATED = numpy.uint64(1 << 44)
+_RULE_SHIFT = numpy.uint64(48)
+_MEMBER_MASK = numpy.uint64(0xFFFF)
+
+Words: TypeAlias = numpy.typing.NDArray[numpy.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +51,19 @@ class Memory:
         self._arena = maps["arena"].mmap()
         self._root = maps["root"].records(layout.struct("root"))[0:1]
         self._tables = maps["tables"].records(layout.struct("table_word"))
+        self._choices = maps["choices"].records(layout.struct("table_word"))
         self._domains = maps["domains"].records(layout.struct("domain"))
         self._connections = maps["connections"].mmap().view(numpy.uint64).reshape(-1, 8)
         self._space = Space("the table memory", len(self._arena) // LINE_BYTES, CHUNK_LINES)
         self._connection_space = Space("the connection table", maps["connections"].max_entries)
         self._counters = [maps[name] for name in ("traffic", "drops", "answer_budgets")]
         self._retired: list[Placed] = []
+        self._retired_choices: list[int] = []
+        self._reserved: set[int] = set()  # numbers of domains without a table yet
+        self._reserved_choices: set[int] = set()
 
-    def adopt(self) -> tuple[Placed | None, dict[str, tuple[int, Placed]]]:
-        """Find what an earlier daemon left: the directory, and by RDID each domain's number and block."""
+    def adopt(self) -> tuple[Placed | None, dict[str, tuple[int, Placed]], dict[int, Placed]]:
+        """Find what an earlier daemon left: the directory, by RDID each domain's number and block, the choices."""
         directory = None
         if self._root["directory"][0]:
             directory = self._found(int(self._root["directory"][0]), int(self._root["directory_lines"][0]))
@@ -63,7 +77,11 @@ class Memory:
                     self._connection_space.claim(
                         int(row[f"connections{family}"]), int(row[f"connections{family}_lines"])
                     )
-        return directory, domains
+        choices = {
+            number: self._found(int(self._choices["line"][number]), int(self._choices["lines"][number]))
+            for number in numpy.flatnonzero(self._choices["line"]).tolist()
+        }
+        return directory, domains, choices
 
     def place(self, block: Bytes) -> Placed:
         """Write a block where no packet looks yet. Raises CapacityError."""
@@ -90,6 +108,8 @@ class Memory:
         """Wait until no packet is in a retired block, and free them."""
         if self._retired:
             grace()
+            self._choices["line"][self._retired_choices] = 0
+            self._retired_choices.clear()
             for placed in self._retired:
                 self._space.release(placed.line, placed.lines)
             self._retired.clear()
@@ -108,6 +128,7 @@ class Memory:
         self._domains[number]["id"] = list(UUID(rdid).bytes)
         self._tables[number]["lines"] = placed.lines
         self._tables[number]["line"] = placed.line
+        self._reserved.discard(number)
 
     def table_line(self, number: int) -> int:
         """Return the line of the block that packets of a domain meet."""
@@ -122,16 +143,47 @@ class Memory:
             if row[f"connections{family}_lines"]:
                 self._connection_space.release(int(row[f"connections{family}"]), int(row[f"connections{family}_lines"]))
         self._domains[number] = numpy.zeros(1, self._domains.dtype)[0]
+        self._reserved.discard(number)
+
+    def switch_choice(self, number: int, placed: Placed) -> None:
+        """Let packets of rules with this choice meet this block from now on."""
+        self._choices[number]["lines"] = placed.lines
+        self._choices[number]["line"] = placed.line
+        self._reserved_choices.discard(number)
+
+    def choice_line(self, number: int) -> int:
+        """Return the line of the block that packets of a choice meet."""
+        return int(self._choices[number]["line"])
+
+    def take_choice(self) -> int:
+        """Return the number of no choice, which is kept for the caller. Raises CapacityError."""
+        unused = self._choices["line"] == 0
+        unused[[0, *self._reserved_choices]] = False
+        if not unused.any():
+            raise CapacityError(f"all {len(self._choices) - 1} places for pools and inbound NAT rules are taken")
+        number = int(unused.argmax())
+        self._reserved_choices.add(number)
+        return number
+
+    def release_choice(self, number: int) -> None:
+        """Give a number back that no packet has met."""
+        self._reserved_choices.discard(number)
+
+    def retire_choice(self, number: int, placed: Placed) -> None:
+        """Give a choice's number and lines back when no packet can be in them any more; no table names it now."""
+        self._retired_choices.append(number)
+        self.retire(placed)
 
     def take_number(self) -> int:
-        """Return the number of no domain, its counters at zero. Raises CapacityError."""
+        """Return the number of no domain, its counters at zero, and keep it for the caller. Raises CapacityError."""
         unused = (self._tables["line"] == 0) & (self._domains["connections4_lines"] == 0)
-        unused[0] = False
+        unused[[0, *self._reserved]] = False
         if not unused.any():
             raise CapacityError(f"all {len(self._domains) - 1} places for routing domains are taken")
         number = int(unused.argmax())
         for counters in self._counters:
             counters.update(number.to_bytes(4, "little"), bytes(counters.entry_size))
+        self._reserved.add(number)
         return number
 
     def make_room_for_connections(self, number: int) -> None:
@@ -153,20 +205,33 @@ class Memory:
 
     def forget_connections_of(self, number: int, generation: int) -> None:
         """Remove what is left from the last time that the access lists had this generation number."""
-        row = self._domains[number]
-        four = self._region(row, "4")[:, 1::2]
-        four[four >> numpy.uint64(_GENERATION_SHIFT) == numpy.uint64(generation)] = 0
-        six = self._region(row, "6")[:, 4]
-        six[six >> numpy.uint64(_GENERATION_SHIFT) == numpy.uint64(generation)] = 0
+        for _, ends in self._regions(number):
+            plain = ends & _TRANSLATED == 0  # what is translated has something else in that place
+            ends[plain & (ends >> _GENERATION_SHIFT == numpy.uint64(generation))] = 0
+
+    def forget_translated(self, number: int, rules: Collection[int], members: Collection[tuple[int, int]]) -> None:
+        """Remove translated connections that carry one of these rules, or of these pairs of rule and member."""
+        gone = numpy.array(sorted(rules), numpy.uint64)
+        pairs = numpy.array([rule << 16 | member for rule, member in sorted(members)], numpy.uint64)
+        for addresses, ends in self._regions(number):
+            rule = addresses >> _RULE_SHIFT
+            pair = rule << numpy.uint64(16) | (ends & _MEMBER_MASK)
+            ends[(ends & _TRANSLATED != 0) & (numpy.isin(rule, gone) | numpy.isin(pair, pairs))] = 0
 
     def used_lines(self) -> tuple[int, int]:
         """Return how many lines of the arena hold something, and how many there are."""
         total = len(self._arena) // LINE_BYTES
         return total - self._space.free_lines(), total
 
-    def _region(self, row: numpy.typing.NDArray[numpy.void], family: str) -> numpy.typing.NDArray[numpy.uint64]:
-        first = int(row[f"connections{family}"])
-        return self._connections[first : first + int(row[f"connections{family}_lines"])]
+    def _regions(self, number: int) -> Iterator[tuple[Words, Words]]:
+        """Each family's connections of a domain: the last word of the addresses, and the word that ends the entry."""
+        row = self._domains[number]
+        four, six = (
+            self._connections[int(row[f"connections{family}"]) :][: int(row[f"connections{family}_lines"])]
+            for family in ("4", "6")
+        )
+        yield four[:, 0::2], four[:, 1::2]
+        yield six[:, 3], six[:, 4]
 
     def _found(self, line: int, lines: int) -> Placed:
         self._space.claim(line, lines)

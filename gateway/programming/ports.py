@@ -28,6 +28,7 @@ class Ports:
         self._neighbours = datapath.maps["neighbours"].records(layout.struct("line"))
         self._room = Space("the table of external neighbours", len(self._neighbours))
         self._links: dict[str, Link] = {}
+        self._addressed: dict[str, bytes] = {}
         self._numbers: dict[tuple[str, int], int] = {}
         self._devices: dict[str, int] = {}  # places in the devices map
         self._pinned_devices: dict[int, int] = {}
@@ -66,6 +67,28 @@ class Ports:
         for key in self._numbers:
             if key[0] in changes:
                 self._write(key)
+
+    def address_to(self, macs: Mapping[str, bytes]) -> None:
+        """Let frames that come in by these interfaces be for these MAC addresses, by others for the interface's own."""
+        changed = {name for name in macs.keys() | self._addressed.keys() if macs.get(name) != self._addressed.get(name)}
+        self._addressed = dict(macs)
+        for key in self._numbers:
+            if key[0] in changed:
+                self._write(key)
+
+    def forget(self, interfaces: Collection[str]) -> None:
+        """Give back the ports of interfaces that no block and no directory names any more."""
+        for key in [key for key in self._numbers if key[0] in interfaces]:
+            number = self._numbers.pop(key)
+            self._pinned = {place: pinned for place, pinned in self._pinned.items() if pinned != number}
+            row = self._rows[number]
+            for family in ("4", "6"):
+                if row[f"neighbours{family}_lines"]:
+                    self._room.release(int(row[f"neighbours{family}"]), int(row[f"neighbours{family}_lines"]))
+            self._rows[number] = numpy.zeros(1, self._rows.dtype)[0]
+        for interface in interfaces:
+            device = self._devices.pop(interface, None)
+            self._pinned_devices = {index: place for index, place in self._pinned_devices.items() if place != device}
 
     def attach(self, interface: str) -> None:
         """Let the datapath take an interface's packets, if it is there. Raises AttachError."""
@@ -122,7 +145,7 @@ class Ports:
             row["interface"] = 0
             return
         row["mtu"] = min(link.mtu, 65535)
-        row["mac"] = list(link.mac or bytes(6))
+        row["mac"] = list(self._addressed.get(key[0]) or link.mac or bytes(6))
         row["interface"] = link.index
         device = self._device(key[0])
         try:

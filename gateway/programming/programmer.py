@@ -1,84 +1,57 @@
-"""Makes the datapath hold a policy: compile, write beside the old, switch one word a domain, read back.
-
-Entries found before the domain is known (VSIDs, ports, rewritten addresses) lie in the directory. Those that go
-are withdrawn from it before the domain's table is switched, and those that come are named after. So a packet meets the
-old policy of a domain or the new one, and what moves from one domain to another belongs to none in between.
-"""
+"""Makes the datapath hold a policy: compile, write beside the old, switch one word a domain, read back."""
 
 import threading
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 
+from gateway.compartments.specification import Compartment
 from gateway.configuration import GatewayConfiguration
-from gateway.datapath.grace import grace
 from gateway.datapath.layout import Layout
 from gateway.datapath.libbpf import BpfError
 from gateway.datapath.loader import Datapath
-from gateway.policy.model import AccessControlList, Policy, RoutingDomain
-from gateway.programming.admission import Siblings, admitted, moved_from, siblings_of
-from gateway.programming.block import Bytes, CapacityError
-from gateway.programming.classifier import compile_access_list
-from gateway.programming.directory_block import compile_directory
-from gateway.programming.domain_block import Surroundings, compile_domain, generation_of, mac_bytes
+from gateway.policy.internet import INTERNET
+from gateway.policy.model import Policy, RoutingDomain
+from gateway.programming.admission import Siblings, siblings_of
+from gateway.programming.adopted import adopt
+from gateway.programming.block import CapacityError
+from gateway.programming.choices import Choices, States
+from gateway.programming.committing import Committing
 from gateway.programming.endpoints import Endpoints
-from gateway.programming.holdings import NOTHING, Holdings, between, conflict, directory_of, holdings_of
-from gateway.programming.memory import Memory, Placed
+from gateway.programming.holdings import NOTHING, Holdings, conflict
+from gateway.programming.internet_table import Change, InternetTable
+from gateway.programming.memory import Memory
+from gateway.programming.outside import Outside, inside_of, internet_of, port_of_leg, public_addresses, steering_of
+from gateway.programming.places import Places
 from gateway.programming.ports import Ports
-from gateway.programming.routes import PortName
+from gateway.programming.preparation import Around, Preparation
+from gateway.programming.programmed import Prepared
+from gateway.programming.published_directory import PublishedDirectory
 from gateway.underlay.hop import Hop
 from gateway.underlay.network import Link
 from gateway.underlay.underlay import Underlay
-
-GENERATIONS = 255
-
-
-@dataclass(slots=True)
-class _Programmed:
-    """What the datapath holds of a domain. `domain` is None after a restart, until it is compared."""
-
-    number: int
-    placed: Placed
-    holdings: Holdings = NOTHING
-    domain: RoutingDomain | None = None
-    generation: int = 0
-    moving: frozenset[str] = frozenset()
-    lists: dict[str, tuple[AccessControlList, Bytes]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A domain's new block, written but not yet met by any packet."""
-
-    domain: RoutingDomain
-    number: int
-    placed: Placed
-    holdings: Holdings
-    generation: int
-    moving: frozenset[str]
-    lists: dict[str, tuple[AccessControlList, Bytes]]
+from lb.pools import Choice
 
 
 class Programmer:
     """The one writer of the datapath's memory. All methods may be called from any thread."""
 
     def __init__(self, datapath: Datapath, layout: Layout, configuration: GatewayConfiguration) -> None:
-        self._layout = layout
-        self._configuration = configuration
         self._lock = threading.RLock()
+        self._configured_ports = configuration.ports_by_name()
         self._memory = Memory(datapath, layout)
+        self._choices = Choices(self._memory, layout)
         self._ports = Ports(datapath, layout, configuration.provider_links())
         self._endpoints = Endpoints(datapath.maps["endpoints"], layout, self._ports)
-        self._interfaces = {port.name: port.interface for port in configuration.ports}
-        self._vlans = {port.name: port.vlan for port in configuration.ports}
+        self._places = Places(self._ports, self._endpoints, configuration)
+        self._preparation = Preparation(self._memory, self._choices, self._places, layout, configuration)
+        directory, adopted = adopt(self._memory, layout)
+        self._directory = PublishedDirectory(self._memory, self._places, layout, configuration, directory)
+        self._committing = Committing(self._memory, self._choices, self._directory, adopted)
+        self._internet = InternetTable(self._preparation, self._places)
+        self._internet_domain: RoutingDomain | None = None
         self._underlay: Underlay | None = None
         self._siblings: Siblings = {}
-        self._hosts: frozenset[str] = frozenset()  # that have a number in the directory
-        self._directory: Placed | None
-        self._directory, adopted = self._memory.adopt()
-        self._programmed = {
-            rdid: _Programmed(number, placed, generation=generation_of(placed.block, layout))
-            for rdid, (number, placed) in adopted.items()
-        }
+        self._states: dict[str, States] = {}
+        self._compartments: dict[str, Compartment] = {}
 
     def follow(self, underlay: Underlay) -> None:
         """Take interfaces and next hops from here from now on."""
@@ -96,48 +69,75 @@ class Programmer:
         """Underlay's callback: interfaces came, went or changed. Returns {interface: why it could not be attached}."""
         with self._lock:
             self._ports.links_changed(changes)
-            refused = {}
-            for interface in dict.fromkeys(self._interfaces.values()):
-                if changes.get(interface) is not None:
-                    try:
-                        self._ports.attach(interface)
-                    except BpfError as error:
-                        refused[interface] = str(error)
-            if all(each.domain is not None for each in self._programmed.values()):
-                self._publish(self._holdings())
+            refused = self._attach({name for name, link in changes.items() if link is not None})
+            self._committing.publish()
             return refused
 
     def apply(self, policy: Policy) -> dict[str, str]:
         """Make the datapath hold exactly this policy; {RDID: why} for domains whose old state stays."""
-        return self._apply(policy, {domain.id for domain in policy.routing_domains} | set(self._programmed))
+        changed = {domain.id for domain in policy.routing_domains} | set(self._committing.programmed)
+        return self._apply(policy, changed - {INTERNET})
 
     def apply_domain(self, policy: Policy, domain_id: str) -> dict[str, str]:
         """The same where only this domain was added, changed or deleted since."""
         return self._apply(policy, {domain_id})
 
+    def health_changed(self, domain_id: str, states: States) -> dict[str, str]:
+        """Take the states of a domain's pools from here from now on; {RDID: why} if its old ones stay.
+
+        Of what is programmed only the choices that differ are touched.
+        """
+        with self._lock:
+            self._states[domain_id] = dict(states)
+            each = self._committing.programmed.get(domain_id)
+            if each is None or each.domain is None:
+                return {}
+            try:
+                self._committing.change_states(domain_id, states)
+            except CapacityError as error:
+                return {domain_id: str(error)}
+            return {}
+
+    def members_down(self) -> dict[str, dict[Choice, frozenset[str]]]:
+        """Return the members that the datapath takes to be down, by RDID and choice, as far as policy was compared."""
+        with self._lock:
+            return {
+                rdid: {
+                    chooser: held.down
+                    for chooser, held in each.choices.items()
+                    if isinstance(chooser, Choice) and held.down
+                }
+                for rdid, each in self._committing.programmed.items()
+            }
+
+    def compartments_changed(self, compartments: Mapping[str, Compartment]) -> dict[str, str]:
+        """Make these, by RDID, all compartments that packets can go to; {RDID: why} for domains whose old state stays.
+
+        Those that are gone must stand until this returns.
+        """
+        with self._lock:
+            before, self._compartments = self._compartments, dict(compartments)
+            refused = self._attach(self._places.take_legs(compartments.values()))
+            errors = {
+                rdid: refused[leg.interface]
+                for rdid, each in compartments.items()
+                for leg in (each.inside, each.outside)
+                if leg is not None and leg.interface in refused
+            }
+            changed = {rdid for rdid in before.keys() | compartments if before.get(rdid) != compartments.get(rdid)}
+            errors |= self._make([domain for domain in self._committing.domains() if domain.id in changed], [])
+            self._places.forget_legs({name for held in self._committing.holdings().values() for name, _ in held.ports})
+            return errors
+
     def verify(self) -> dict[str, str]:
         """Read the maps back: {RDID: what differs from what was programmed}."""
         with self._lock:
-            return self._verify(self._programmed)
-
-    def _verify(self, domain_ids: Iterable[str]) -> dict[str, str]:
-        directory = self._directory
-        in_place = directory is not None and self._memory.directory_line() == directory.line
-        if directory is None or not in_place or not self._memory.holds(directory):
-            return dict.fromkeys(self._programmed, "the directory in the datapath is not what was written")
-        found = {}
-        for rdid in domain_ids:
-            each = self._programmed.get(rdid)
-            if each is not None and self._memory.table_line(each.number) != each.placed.line:
-                found[rdid] = "the datapath uses another table than the one programmed"
-            elif each is not None and not self._memory.holds(each.placed):
-                found[rdid] = "the table in the datapath is not what was written"
-        return found
+            return self._committing.faults(self._committing.programmed)
 
     def numbers(self) -> dict[str, int]:
         """Return the number of each programmed domain, as counters and captures have it."""
         with self._lock:
-            return {rdid: each.number for rdid, each in self._programmed.items()}
+            return self._committing.numbers()
 
     def unresolved(self) -> list[str]:
         """Return the provider addresses that Linux knows no way to, or no neighbour for."""
@@ -152,189 +152,113 @@ class Programmer:
     def forget_moves(self) -> None:
         """Stop admitting the addresses that machines moved away from earlier. To be called now and then."""
         with self._lock:
-            for each in list(self._programmed.values()):
-                if each.moving and each.domain is not None:
-                    each.moving = frozenset()
-                    self._commit([self._prepare(each.domain)], [])
+            self._make(self._committing.forget_moves(), [])
 
     def _apply(self, policy: Policy, changed: Collection[str]) -> dict[str, str]:
         with self._lock:
             self._siblings = siblings_of(policy.hosts)
-            errors: dict[str, str] = {}
-            prepared: list[_Prepared] = []
-            for domain in policy.routing_domains:
-                if domain.id in changed:
-                    try:
-                        prepared.append(self._prepare(domain))
-                    except CapacityError as error:
-                        errors[domain.id] = str(error)
+            self._internet_domain = internet_of(policy.routing_domains, self._configured_ports)
             known = {domain.id for domain in policy.routing_domains}
-            removed = [rdid for rdid in changed if rdid not in known and rdid in self._programmed]
-            self._reject_conflicts(prepared, removed, errors)
-            self._commit(prepared, removed)
-            return errors | self._verify(changed)
+            removed = [rdid for rdid in changed if rdid not in known and rdid in self._committing.programmed]
+            errors = self._make([domain for domain in policy.routing_domains if domain.id in changed], removed)
+            return errors | self._committing.faults([*changed, INTERNET])
 
-    def _prepare(self, domain: RoutingDomain) -> _Prepared:
-        """Compile a domain and write it beside what packets meet. Raises CapacityError."""
-        old = self._programmed.get(domain.id)
-        lists = self._compile_lists(domain, old)
-        moving = (old.moving if old else frozenset()) | moved_from(old.domain if old else None, domain)
-        sources = admitted((record.provider_address for record in domain.lookup_records), self._siblings, moving)
-        holdings = holdings_of(domain, self._vlans, sources)
-        generation = _generation(domain, old)
-        around = Surroundings(
-            layout=self._layout,
-            router_mac=self._router_mac(),
-            endpoint=self._endpoints.number,
-            port=self._external_port,
-            port_vlans=self._vlans,
-            lists={name: block for name, (_, block) in lists.items()},
-            generation=generation,
-            admitted=sources,
-            own_addresses=frozenset(self._configuration.provider_addresses()),
-        )
-        block = compile_domain(domain, around)
-        if old is not None and len(block) == len(old.placed.block) and bool((block == old.placed.block).all()):
-            return _Prepared(domain, old.number, old.placed, holdings, generation, moving, lists)
-        if old is not None and old.domain is None:  # nobody knows whether the lists are what its flows were allowed by
-            generation = _following(old.generation)
-            block = compile_domain(domain, replace(around, generation=generation))
-        number = old.number if old else self._memory.take_number()
-        if any(each.applies_to for each in domain.access_control_lists):
-            self._memory.make_room_for_connections(number)
-        placed = self._memory.place(block)
-        if old is None:
-            # Takes the number before the next domain asks for one; no packet finds it before the directory says so.
-            self._memory.switch(number, domain.id, placed)
-            self._programmed[domain.id] = _Programmed(number, placed)
-        return _Prepared(domain, number, placed, holdings, generation, moving, lists)
-
-    def _compile_lists(
-        self, domain: RoutingDomain, old: _Programmed | None
-    ) -> dict[str, tuple[AccessControlList, Bytes]]:
-        known = old.lists if old else {}
-        found = {}
-        for each in domain.access_control_lists:
-            entry = known.get(each.name)
-            unchanged = entry is not None and (entry[0] is each or entry[0] == each)
-            found[each.name] = entry if entry and unchanged else (each, compile_access_list(each, self._layout))
-        return found
-
-    def _reject_conflicts(self, prepared: list[_Prepared], removed: Iterable[str], errors: dict[str, str]) -> None:
-        """A domain that could not be programmed holds on to its entries; no other may get them."""
-        new = {each.domain.id for each in prepared}
-        held = {
-            rdid: each.holdings
-            for rdid, each in self._programmed.items()
-            if rdid not in new and rdid not in set(removed)
-        }
-        for each in list(prepared):
-            why = conflict(each.holdings, held)
-            if why:
-                errors[each.domain.id] = why
-                prepared.remove(each)
-                current = self._programmed[each.domain.id].placed
-                if each.placed is not current:
-                    self._memory.retire(each.placed)
-
-    def _commit(self, prepared: list[_Prepared], removed: list[str]) -> None:
-        before = {rdid: self._programmed[rdid].holdings for rdid in (*(each.domain.id for each in prepared), *removed)}
-        after = {each.domain.id: each.holdings for each in prepared}
-        directory_changes = self._needs_directory(before, after)
-        if directory_changes:
-            # Of a domain that another daemon left it is only known what it is to hold.
-            old = {
-                rdid: after.get(rdid, NOTHING) if self._programmed[rdid].domain is None else held
-                for rdid, held in before.items()
-            }
-            self._publish(self._holdings() | between(old, after))
-        for each in prepared:
-            self._switch(each)
-        if directory_changes:
-            self._publish({rdid: held for rdid, held in self._holdings().items() if rdid not in removed})
+    def _make(self, domains: Iterable[RoutingDomain], removed: list[str]) -> dict[str, str]:
+        """Program these domains, drop those, and let the Internet's table follow; {RDID: why} as `apply` has it."""
+        errors: dict[str, str] = {}
+        prepared: list[Prepared] = []
+        for domain in domains:
+            around = Around(
+                self._siblings,
+                self._states.get(domain.id, {}),
+                inside := inside_of(self._compartments.get(domain.id)),
+                (inside.port,) if inside else (),
+            )
+            try:
+                prepared.append(self._preparation.prepare(domain, self._committing.programmed.get(domain.id), around))
+            except CapacityError as error:
+                errors[domain.id] = str(error)
+        self._reject_conflicts(prepared, removed, errors)
+        internet = self._prepare_internet(prepared, removed, errors)
+        if internet.final is not None:
+            prepared.append(internet.final)
+        if internet.outside and internet.outside.domain is None and INTERNET in self._committing.programmed:
+            removed = [*removed, INTERNET]
+        endpoints_changed = self._committing.commit(prepared, removed, internet.withdrawing)
+        self._internet.committed(internet)
         for rdid in removed:
-            gone = self._programmed.pop(rdid)
-            self._memory.withdraw(gone.number)
-            self._memory.retire(gone.placed)
-        self._memory.reclaim()
-        if any(before[rdid].endpoints != after.get(rdid, NOTHING).endpoints for rdid in before):
+            self._states.pop(rdid, None)
+        if endpoints_changed:
             self._forget_unused()
+        return errors
 
-    def _needs_directory(self, before: Mapping[str, Holdings], after: Mapping[str, Holdings]) -> bool:
-        """Tell whether packets must be told apart anew, or come from hosts that had no number.
+    def _reject_conflicts(self, prepared: list[Prepared], removed: Iterable[str], errors: dict[str, str]) -> None:
+        """A domain that could not be programmed holds on to its entries; no other may get them."""
+        held = self._others_holdings({each.rdid for each in prepared} | {*removed, INTERNET})
+        for each in list(prepared):
+            why = conflict(each.result.holdings, held)
+            if why:
+                self._refuse(each, prepared, errors, why)
 
-        A host that no domain admits any more may stay in the directory until the next one.
-        """
-        if self._directory is None or any(
-            before.get(rdid, NOTHING).unshared() != after.get(rdid, NOTHING).unshared()
-            for rdid in before.keys() | after.keys()
-        ):
-            return True
-        return any(not held.sources <= self._hosts for held in after.values())
+    def _refuse(self, each: Prepared, prepared: list[Prepared], errors: dict[str, str], why: str) -> None:
+        errors[each.rdid] = why
+        prepared.remove(each)
+        self._preparation.discard(each, self._committing.programmed.get(each.rdid))
 
-    def _switch(self, new: _Prepared) -> None:
-        old = self._programmed[new.domain.id]
-        if new.generation != old.generation:
-            self._memory.forget_connections_of(new.number, new.generation)
-        self._memory.switch(new.number, new.domain.id, new.placed)
-        if old.placed is not new.placed:
-            self._memory.retire(old.placed)
-        self._programmed[new.domain.id] = _Programmed(
-            new.number, new.placed, new.holdings, new.domain, new.generation, new.moving, new.lists
+    def _prepare_internet(self, prepared: list[Prepared], removed: Iterable[str], errors: dict[str, str]) -> Change:
+        """Write the Internet's table as it is to be. If it cannot be, no public address comes, goes or moves."""
+        old = self._committing.programmed.get(INTERNET)
+        before = public_addresses({each.number: each.holdings for each in self._committing.programmed.values()})
+        try:
+            change = self._internet.change_to(self._outside(prepared, removed), old, before)
+        except CapacityError as error:
+            why = str(error)
+        else:
+            others = self._others_holdings({each.rdid for each in prepared} | {*removed, INTERNET})
+            others |= {each.rdid: each.result.holdings for each in prepared}
+            found = conflict(change.final.result.holdings, others) if change.final else None
+            if found is None:
+                return change
+            why = found
+            self._internet.discard(change, old)
+        errors[INTERNET] = why
+        held = self._committing.holdings()
+        for each in list(prepared):
+            if each.result.holdings.public != held.get(each.rdid, NOTHING).public:
+                self._refuse(each, prepared, errors, f"the table of public addresses cannot be changed: {why}")
+        return Change()
+
+    def _outside(self, prepared: Iterable[Prepared], removed: Iterable[str]) -> Outside:
+        left_out = {*removed, INTERNET}
+        after = {rdid: each for rdid, each in self._committing.programmed.items() if rdid not in left_out}
+        after |= {each.rdid: each.result for each in prepared}
+        legs = (each.outside for each in self._compartments.values())
+        domains = [each.domain for each in after.values() if each.domain is not None]
+        return Outside(
+            self._internet_domain,
+            public_addresses({each.number: each.holdings for each in after.values()}),
+            steering_of(domains, self._compartments, self._configured_ports),
+            tuple(sorted(port_of_leg(leg) for leg in legs if leg is not None)),
         )
+
+    def _others_holdings(self, rdids: Collection[str]) -> dict[str, Holdings]:
+        return {rdid: held for rdid, held in self._committing.holdings().items() if rdid not in rdids}
+
+    def _attach(self, interfaces: Collection[str]) -> dict[str, str]:
+        """Let the datapath take these interfaces' packets, where they are ports; {interface: why it refuses}."""
+        refused = {}
+        for interface in dict.fromkeys(self._places.interfaces().values()):
+            if interface in interfaces:
+                try:
+                    self._ports.attach(interface)
+                except BpfError as error:
+                    refused[interface] = str(error)
+        return refused
 
     def _forget_unused(self) -> None:
-        used_endpoints: set[tuple[str, str]] = set()
-        for each in self._programmed.values():
-            if each.domain is None:
-                return  # not yet compared: its endpoints are not known
-            used_endpoints |= each.holdings.endpoints
-        used_endpoints |= {(address, "source") for address in self._hosts}
-        self._endpoints.retain(used_endpoints)
+        used = self._committing.endpoints_in_use()
+        if used is None:
+            return
+        self._endpoints.retain(used | {(address, "source") for address in self._directory.hosts})
         if self._underlay is not None:
             self._underlay.want(self._endpoints.addresses())
-
-    def _holdings(self) -> dict[str, Holdings]:
-        return {rdid: each.holdings for rdid, each in self._programmed.items()}
-
-    def _publish(self, holdings: Mapping[str, Holdings]) -> None:
-        """Write and name a new directory, and wait until no packet is in the old one."""
-        directory = directory_of(holdings, self.numbers(), self._configuration, self._port_facts, self._host_number)
-        block = compile_directory(directory, self._layout)
-        self._hosts = frozenset(address for address, _ in directory.hosts)
-        old = self._directory
-        if old is not None and len(old.block) == len(block) and bool((old.block == block).all()):
-            return
-        self._directory = self._memory.place(block)
-        self._memory.publish_directory(self._directory)
-        self._memory.retire(old)
-        grace()
-
-    def _port_facts(self, interface: str, vlan: int) -> tuple[int, int]:
-        return self._ports.of_interface(interface, vlan), self._ports.interface_index(interface)
-
-    def _host_number(self, address: str) -> int:
-        return self._endpoints.number(address, "source")
-
-    def _external_port(self, port: PortName) -> int:
-        number = self._ports.of_interface(self._interfaces[port[0]], port[1])
-        self._ports.make_external(number)
-        return number
-
-    def _router_mac(self) -> bytes:
-        return mac_bytes(self._configuration.router_mac)
-
-
-def _generation(domain: RoutingDomain, old: _Programmed | None) -> int:
-    """The number of these access lists: another one where they may not be what the flows were allowed by."""
-    if old is None:
-        return 1
-    same = old.domain is None or (
-        old.domain.access_control_lists == domain.access_control_lists
-        and old.domain.virtual_subnets == domain.virtual_subnets
-    )
-    return old.generation if same else _following(old.generation)
-
-
-def _following(generation: int) -> int:
-    return generation % GENERATIONS + 1

@@ -36,14 +36,36 @@ class Overlay:
 
 @dataclass(frozen=True, slots=True)
 class External:
-    """Out of an external port: to `gateway`, or on-link if it is None. `source` asks for the neighbour."""
+    """Out of an external port: to `gateway`, or on-link if it is None. `source` asks for the neighbour.
+
+    With a `mac` nobody is asked: that is the neighbour.
+    """
 
     port: PortName
     gateway: str | None
     source: str | None
+    mac: str | None = None
 
 
-Hop: TypeAlias = OnLink | Overlay | External
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Nowhere, so that what was to go by a tunnel takes no less specific route."""
+
+
+Hop: TypeAlias = OnLink | Overlay | External | Closed
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """The leg of a domain's compartment that leads into it, and the gateway's own addresses there."""
+
+    port: PortName
+    mac: str
+    addresses: tuple[str, ...]
+
+    def hop(self) -> External:
+        """Return the way into the compartment."""
+        return External(self.port, None, None, self.mac)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +102,10 @@ def connection_port(connection: NetworkConnection, port_vlans: dict[str, int]) -
     return connection.port, connection.vlan or port_vlans.get(connection.port, 0)
 
 
-def routes_of(domain: RoutingDomain, port_vlans: dict[str, int]) -> dict[str, Route]:
-    """All prefixes of a domain, virtual subnets' included."""
+def routes_of(domain: RoutingDomain, port_vlans: dict[str, int], inside: Inside | None = None) -> dict[str, Route]:
+    """All prefixes of a domain, virtual subnets' included. `inside`: its compartment, if it has one."""
     best: dict[str, list[_Candidate]] = {}
-    for candidate in _candidates(domain, port_vlans):
+    for candidate in (*_candidates(domain, port_vlans), *_through_compartment(domain, inside)):
         same = best.setdefault(candidate.prefix, [])
         if same and candidate.metric > same[0].metric:
             continue
@@ -91,10 +113,24 @@ def routes_of(domain: RoutingDomain, port_vlans: dict[str, int]) -> dict[str, Ro
             same.clear()
         same.append(candidate)
     subnets = [(address_range(prefix), subnet.vsid) for subnet in domain.virtual_subnets for prefix in subnet.prefixes]
-    return {
-        prefix: Route(tuple(dict.fromkeys(each.hop for each in same)), _inside(prefix, same, subnets))
-        for prefix, same in best.items()
-    }
+    return {prefix: Route(_hops(same), _inside(prefix, same, subnets)) for prefix, same in best.items()}
+
+
+def _hops(same: list[_Candidate]) -> tuple[Hop, ...]:
+    """Of equal ways those that are open, if any is."""
+    hops = tuple(dict.fromkeys(each.hop for each in same))
+    return tuple(hop for hop in hops if not isinstance(hop, Closed)) or hops
+
+
+def _through_compartment(domain: RoutingDomain, inside: Inside | None) -> Iterator[_Candidate]:
+    """The gateway's own addresses, and what lies behind tunnels."""
+    if inside:
+        for address in inside.addresses:
+            yield _Candidate(f"{address}/{32 if family(address) == 4 else 128}", 0, inside.hop())
+    for connection in domain.ipsec_connections():
+        hop = inside.hop() if inside and connection.enabled else Closed()
+        for route in connection.reached():
+            yield _Candidate(route.prefix, route.metric, hop)
 
 
 def _inside(prefix: str, same: list[_Candidate], subnets: list[tuple[AddressRange, int]]) -> int:

@@ -20,7 +20,7 @@ from gateway.datapath.model.world import Interface, UnderlayHop, World
 from gateway.datapath.pins import PinDirectory
 from gateway.datapath.ring_buffer import RingBuffer
 from gateway.policy.model import Policy
-from gateway.programming.domain_block import mac_bytes, words_of
+from gateway.programming.encoding import mac_bytes, words_of
 from gateway.programming.hash_table import fold
 from gateway.programming.programmer import Programmer
 from gateway.underlay.hop import Hop

@@ -9,7 +9,7 @@ from scapy.layers.inet import IP, TCP, UDP
 
 from gateway.datapath.model.world import World
 from gateway.policy.model import AccessControlList, AccessRule, AppliesTo, Policy
-from gateway.programming.domain_block import mac_bytes
+from gateway.programming.encoding import mac_bytes
 from gateway.underlay.network import Link
 from tests.datapath.cases import Gateway
 from tests.datapath.frames_meanwhile import frames_meanwhile

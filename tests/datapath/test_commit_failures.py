@@ -19,7 +19,7 @@ from gateway.policy.model import (
     RoutingDomain,
     VirtualSubnet,
 )
-from gateway.programming.domain_block import mac_bytes
+from gateway.programming.encoding import mac_bytes
 from gateway.programming.programmer import Programmer
 from gateway.underlay.network import Link
 from tests.datapath.cases import Gateway

@@ -8,12 +8,23 @@ import pytest
 
 import gateway
 from gateway.datapath.build import SOURCE
-from gateway.programming import block, classifier, directory_block, domain_block, hash_table, memory, trie
+from gateway.programming import (
+    block,
+    classifier,
+    directory_block,
+    domain_block,
+    hash_table,
+    memory,
+    routes_block,
+    services_block,
+    trie,
+)
 from tests.unit.programming.arena import layout
 
 LINES = ("line", "directory", "directory_more", "rewrite", "table", "table_more", "subnet", "next_hop", "access_list")
+LINES += ("table_services", "table_compartment", "frontend", "rule", "translated", "choice")
 LINES += ("endpoint", "port", "domain", "root", "connection6")
-PARTS_OF_A_LINE = {"cell": 4, "cell6": 2, "connection": 4, "neighbour": 4, "neighbour6": 2}
+PARTS_OF_A_LINE = {"member": 2, "cell": 4, "cell6": 2, "connection": 4, "neighbour": 4, "neighbour6": 2}
 GATEWAY = Path(gateway.__file__).parent
 
 
@@ -64,11 +75,15 @@ def test_numbers_that_both_sides_write_down_are_the_same() -> None:
         "PROBE_LIMIT": hash_table.PROBE_LIMIT,
         "TARGET_LOCAL": domain_block.TARGET_LOCAL,
         "TARGET_HERE": domain_block.TARGET_HERE,
+        "TARGET_FRONTEND": services_block.TARGET_FRONTEND,
         "TABLE_LISTS": domain_block.TABLE_LISTS,
+        "TABLE_SERVICES": domain_block.TABLE_SERVICES,
+        "FALLBACKS": services_block.FALLBACKS,
+        "CONNECTION_TICK_SHIFT": services_block.CONNECTION_TICK_SHIFT,
         "LEAF_CHILD": trie.CHILD,
         "LEAF_LINE_MASK": trie.LINE_MASK,
-        "LEAF_EXACT": domain_block.LEAF_EXACT,
-        "LEAF_COUNT_SHIFT": domain_block.LEAF_COUNT_SHIFT,
+        "LEAF_EXACT": routes_block.LEAF_EXACT,
+        "LEAF_COUNT_SHIFT": routes_block.LEAF_COUNT_SHIFT,
         "PORT_PROVIDER": directory_block.PORT_PROVIDER,
         "PORT_EXTERNAL": directory_block.PORT_EXTERNAL,
         "VECTOR_WORDS_MAX": classifier.RULES_MAX // 64,

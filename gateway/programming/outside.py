@@ -1,0 +1,84 @@
+"""What the Internet's domain has of tenants' policy: public addresses, and the ends of tunnels. Pure."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from gateway.compartments.specification import Compartment, Leg
+from gateway.configuration import Port
+from gateway.policy.internet import internet_domain
+from gateway.policy.model import RoutingDomain
+from gateway.policy.public import default_local_address
+from gateway.programming.domain_block import Target
+from gateway.programming.holdings import Holdings
+from gateway.programming.routes import Inside, PortName, connection_port
+from gateway.programming.service_plan import Plan, PlannedFrontend
+
+Steering: TypeAlias = Mapping[str, Mapping[str, tuple[PortName, str]]]  # own address -> peer -> port, MAC
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """All that the Internet's table is made of. `legs`: ports of compartments that lead there."""
+
+    domain: RoutingDomain | None = None
+    public: Mapping[str, Target] = field(default_factory=dict)
+    steering: Steering = field(default_factory=dict)
+    legs: tuple[PortName, ...] = ()
+
+
+def internet_of(domains: Iterable[RoutingDomain], ports: Mapping[str, Port]) -> RoutingDomain | None:
+    """Return the domain of the external ports with addresses that no tenant's connection uses."""
+    vlans = {port.name: port.vlan for port in ports.values()}
+    used = {connection_port(connection, vlans) for domain in domains for connection in domain.l3_connections()}
+    return internet_domain(port for port in ports.values() if (port.name, port.vlan) not in used)
+
+
+def port_of_leg(leg: Leg) -> PortName:
+    """Return the name under which a compartment's leg is a port."""
+    return f"leg {leg.interface}", 0
+
+
+def inside_of(compartment: Compartment | None) -> Inside | None:
+    """Return the way into a compartment."""
+    if compartment is None:
+        return None
+    return Inside(port_of_leg(compartment.inside), compartment.inside.mac, compartment.specification.inside_addresses)
+
+
+def public_addresses(holdings: Mapping[int, Holdings]) -> dict[str, Target]:
+    """Return whose the public addresses are, from what domains hold by their numbers."""
+    return {address: (number, frontend) for number, held in holdings.items() for address, frontend in held.public}
+
+
+def steering_of(
+    domains: Iterable[RoutingDomain], compartments: Mapping[str, Compartment], ports: Mapping[str, Port]
+) -> dict[str, dict[str, tuple[PortName, str]]]:
+    """Return to which compartment the peers of tunnels belong."""
+    found: dict[str, dict[str, tuple[PortName, str]]] = {}
+    for domain in domains:
+        compartment = compartments.get(domain.id)
+        outside = compartment.outside if compartment else None
+        if outside is None:
+            continue
+        for connection in domain.ipsec_connections():
+            own = connection.local_address or default_local_address(connection.remote_address, ports)
+            if own is not None and connection.enabled:
+                found.setdefault(own, {})[connection.remote_address] = (port_of_leg(outside), outside.mac)
+    return found
+
+
+def steering_plan(steering: Steering, own: Iterable[str], port: Callable[[PortName], int]) -> Plan:
+    """Make frontends of the ends of tunnels; `own`: the router's addresses."""
+    routers = frozenset(own)
+    return Plan(
+        tuple(
+            PlannedFrontend(
+                number,
+                address,
+                peers={peer: (port(name), mac) for peer, (name, mac) in steering[address].items()},
+                own=address in routers,
+            )
+            for number, address in enumerate(sorted(steering))
+        )
+    )
