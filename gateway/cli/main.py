@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import capture, doctor, explain, lab, policy, run, status
+from gateway.cli import capture, doctor, explain, lab, lb, policy, run, status, vpn
 from gateway.cli.failure import Commands
 from gateway.cli.session import DEFAULT_CONFIGURATION, Session
 
@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 app.add_typer(run.commands, name="gateway")
 app.add_typer(policy.commands, name="policy")
+app.add_typer(vpn.commands, name="vpn")
+app.add_typer(lb.commands, name="lb")
 app.add_typer(lab.commands, name="lab")
 app.command("status")(status.status)
 app.command("explain")(explain.explain)

@@ -11,6 +11,7 @@ from gateway.cli.failure import ExitCode, Failure
 
 if TYPE_CHECKING:
     import httpx
+    import typer
 
     from gateway.configuration import GatewayConfiguration
 
@@ -104,6 +105,13 @@ class Session:
                 "start the gateway once (tgw gateway run), or name its ca.pem with --ca",
                 code=ExitCode.OUT_OF_REACH,
             ) from error
+
+
+def session_of(context: "typer.Context") -> Session:
+    """Return the session of a command line that is still being typed, whose `obj` is not made yet."""
+    given = context.find_root().params
+    configuration = given["config"] or DEFAULT_CONFIGURATION
+    return Session(configuration, given["url"], given["token_file"], given["ca"])
 
 
 def _unreachable(url: str, error: Exception) -> Failure:

@@ -40,7 +40,7 @@ def _print(document: dict[str, Any]) -> None:
     )
     print_table(
         "Routing domains",
-        ("name", "id", "records", "packets", "bytes", "drops", "programming"),
+        ("name", "id", "records", "packets", "bytes", "drops", "programming", "services"),
         (
             (
                 domain["name"],
@@ -50,6 +50,7 @@ def _print(document: dict[str, Any]) -> None:
                 sum(counter["bytes"] for counter in domain["traffic"].values()),
                 sum(domain["drops"].values()),
                 domain["error"] or "ok",
+                _services(domain),
             )
             for domain in document["routing_domains"]
         ),
@@ -67,6 +68,18 @@ def _print(document: dict[str, Any]) -> None:
         ("map", "used", "capacity", "unit"),
         ((name, fill["used"], fill["capacity"], fill["unit"]) for name, fill in document["memory"].items()),
     )
+
+
+def _services(domain: dict[str, Any]) -> str:
+    """Say in brief how a domain's tunnels and load balancers fare; `tgw vpn` and `tgw lb` say more."""
+    if domain["services_fault"]:
+        return str(domain["services_fault"])
+    wanted = [tunnel["state"] for tunnel in domain["tunnels"] if tunnel["state"] not in ("disabled", "down")]
+    pools = [pool for balancer in domain["load_balancers"] for pool in balancer["pools"]]
+    members = [member["state"] for pool in pools for member in pool["members"]]
+    words = [f"{wanted.count('connected')} of {len(wanted)} tunnels up"] if wanted else []
+    words += [f"{members.count('active')} of {len(members)} members active"] if members else []
+    return ", ".join(words)
 
 
 def _drops(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, int]]]:
