@@ -67,7 +67,7 @@ class ProgramsUnderTest:
 
     def place(self, world: World) -> dict[str, str]:
         """Make the datapath what the world is; everything learned before is forgotten."""
-        for name in ("arena", "root", "tables", "domains", "endpoints", "ports", "connections", "neighbours"):
+        for name in ("arena", "root", "tables", "choices", "domains", "endpoints", "ports", "connections", "neighbours"):
             self.datapath.maps[name].mmap()[:] = 0
         self.programmer = self.restarted(world.ports, world.router_mac, world.dscp)
         self.programmer.links_changed(

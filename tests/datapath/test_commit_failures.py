@@ -70,7 +70,7 @@ def restart(gateway: Gateway, world: World) -> Programmer:
 
 
 def memory(gateway: Gateway) -> dict[str, bytes]:
-    names = ("arena", "root", "tables", "domains", "endpoints", "ports", "connections", "neighbours")
+    names = ("arena", "root", "tables", "choices", "domains", "endpoints", "ports", "connections", "neighbours")
     return {name: gateway.programs.datapath.maps[name].mmap().tobytes() for name in names}
 
 
