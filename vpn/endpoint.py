@@ -52,7 +52,7 @@ class Endpoint:
         self._lies: object = None  # what was laid last, and for which process
         self._laid: dict[str, plumbing.Laid] = {}
         self._path_mtus: dict[str, int] = {}  # by peer, where they were learned
-        self._paths_due = 0.0
+        self._paths_due = time.monotonic() + PATHS_EVERY_S
         self._fault: str | None = None
 
     @property
