@@ -42,19 +42,20 @@ class HealthService:
     A domain that asks for more than a thousand probes a second gets intervals that are some times longer.
     `on_change` gets the RDID of a domain whose pool states may have changed. It is called from the prober's thread and
     should only take note; the changes of a tenth of a second are told in one call for each domain.
-    `down_before`: members that are unhealthy until probes say otherwise, as the datapath had them before a restart.
+    `down_before` is asked once, at the first `reconcile`, for the members that are unhealthy until probes say
+    otherwise, as the datapath had them before a restart.
     """
 
     def __init__(
         self,
         on_change: Callable[[str], None],
-        down_before: Collection[Member] = (),
+        down_before: Callable[[], Collection[Member]] = tuple,
         make_socket: MakeSocket = socket_in,
         drain_limit_s: float = DRAIN_SECONDS_MAX,
     ) -> None:
         self._on_change = on_change
         self._lock = threading.Lock()  # of all that follows
-        self._down_before = frozenset(down_before)
+        self._down_before = down_before
         self._domains: dict[str, RoutingDomain] = {}
         self._ways: dict[Member, Way] = {}
         self._health: dict[Member, MemberHealth] = {}
@@ -71,10 +72,10 @@ class HealthService:
             ways |= ways_of(rdid, one)
         now = time.time()
         with self._lock:
+            down_before, self._down_before = frozenset(self._down_before()), tuple
             self._domains = {rdid: one.domain for rdid, one in plan.items()}
-            self._health = {member: self._known(member, way, now) for member, way in ways.items()}
+            self._health = {member: self._known(member, way, now, down_before) for member, way in ways.items()}
             self._ways = {member: way for member, way in ways.items() if way}
-            self._down_before = frozenset()
             self._prober.probe(self._ways)
             draining = {(rdid, member) for rdid, one in plan.items() for member in draining_members(one.domain)}
             self._drains.replace(draining, time.monotonic())
@@ -96,11 +97,11 @@ class HealthService:
         """End all probes."""
         self._prober.close()
 
-    def _known(self, member: Member, way: Way | None, now: float) -> MemberHealth:
+    def _known(self, member: Member, way: Way | None, now: float, down_before: Collection[Member]) -> MemberHealth:
         known = self._health.get(member)
         if known is None:
             first = unprobed(member.customer_address, now, "not probed yet" if way else "not probed: no source address")
-            down = member in self._down_before
+            down = member in down_before
             return replace(first, status=Status.UNHEALTHY, reason="so before the restart") if down else first
         return known if way == self._ways.get(member) else replace(known, streak=0)
 

@@ -1,6 +1,6 @@
 """What a policy asks of compartments, probes and tunnels: pure functions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from gateway.compartments.specification import Compartment, CompartmentSpecification
@@ -9,6 +9,8 @@ from gateway.policy.addresses import network_of
 from gateway.policy.connections import IpsecConnection
 from gateway.policy.model import Policy, RoutingDomain, service_addresses_of
 from gateway.policy.public import default_local_address, port_of
+from lb.pools import Choice
+from lb.prober import Member
 from lb.service import ProbedDomain
 from vpn.specification import EndpointSpecification
 
@@ -21,6 +23,15 @@ def compartments_for(policy: Policy, ports: Mapping[str, Port]) -> dict[str, Com
         domain.id: _compartment(domain, ports)
         for domain in policy.routing_domains
         if is_probed(domain) or any(tunnel.enabled for tunnel in domain.ipsec_connections())
+    }
+
+
+def kept(standing: Mapping[str, Compartment], wanted: Mapping[str, CompartmentSpecification]) -> dict[str, Compartment]:
+    """Return what of the standing compartments stays: a domain without tunnels has no outside leg any more."""
+    return {
+        rdid: compartment if wanted[rdid].outside_addresses else replace(compartment, outside=None)
+        for rdid, compartment in standing.items()
+        if rdid in wanted
     }
 
 
@@ -88,3 +99,14 @@ def _path_mtu(outside_addresses: tuple[str, ...], ports: Mapping[str, Port], mtu
     found = (port_of(address, ports) for address in outside_addresses)
     of_links = (mtus[port.interface] for port in found if port and port.interface in mtus)
     return min((LARGEST_PATH_MTU, *of_links))
+
+
+def members(found: Mapping[str, Mapping[Choice, Collection[str]]]) -> set[Member]:
+    """Return as probed members what is given as addresses by RDID and choice."""
+    return {
+        Member(rdid, choice.load_balancer, choice.probe, address)
+        for rdid, by_choice in found.items()
+        for choice, addresses in by_choice.items()
+        if choice.probe is not None
+        for address in addresses
+    }

@@ -1,6 +1,7 @@
 """The parts of a policy that Linux serves: compartments, and what lives in them, follow what the datapath holds.
 
-    programmed policy ─▶ compartments ─▶ probes, tunnels
+    programmed policy ─▶ compartments ─▶ datapath ─▶ probes, tunnels
+                             member's health changes ─▶ datapath
 
 The datapath holds a policy before anything here is done for it, and nothing here holds up the next one: the policies
 that came meanwhile are left out, but for the last.
@@ -16,7 +17,7 @@ import structlog
 from gateway.api.services import DomainServices
 from gateway.compartments.compartments import Compartments
 from gateway.compartments.names import file_name
-from gateway.compartments.specification import Compartment
+from gateway.compartments.specification import Compartment, CompartmentSpecification
 from gateway.configuration import GatewayConfiguration
 from gateway.policy.model import Policy, RoutingDomain
 from gateway.programming.programmer import Programmer
@@ -24,6 +25,7 @@ from gateway.services import plans, reports
 from gateway.underlay.network import Link
 from lb.service import HealthService
 from vpn.service import VpnService
+from vpn.specification import EndpointSpecification
 from vpn.status import ConnectionStatus, LogLine
 
 log = structlog.get_logger(__name__)
@@ -48,14 +50,23 @@ class Services:
         self._links = links
         self._policy: Policy | None = None
         self._standing: Mapping[str, Compartment] = {}
+        self._endpoints: Mapping[str, EndpointSpecification] = {}
         self._failure: str | None = None
+        self._not_joined: Mapping[str, str] = {}  # compartments that the datapath does not lead to, and why
+        self._health_untold: Mapping[str, str] = {}  # domains whose members it takes to be as they were
         self._compartments = Compartments(configuration.name, configuration.router_mac)
         self._vpn = VpnService(vpn_directory(configuration))
         self._following = ThreadPoolExecutor(1, thread_name_prefix="services")
-        self._health = HealthService(lambda rdid: None)
+        self._telling = ThreadPoolExecutor(1, thread_name_prefix="health")
+        self._health = HealthService(
+            lambda rdid: self._submit(self._telling, self._tell_health, rdid),
+            lambda: plans.members(programmer.members_down()),
+        )
 
     def apply(self, policy: Policy) -> dict[str, str]:
         """Make the datapath hold exactly this policy, then serve it; {RDID: why} for domains whose old state stays."""
+        if self._policy is None:
+            self._recognize(policy)
         errors = self._programmer.apply(policy)
         self._follow(policy)
         return errors
@@ -68,36 +79,65 @@ class Services:
 
     def links_changed(self, changes: Mapping[str, Link | None]) -> None:
         """Look after the compartments again if one lost its interface, or the way of tunnels takes other packets."""
-        legs = [leg for one in self._standing.values() for leg in (one.inside, one.outside) if leg]
+        legs = {leg.interface: leg.index for one in self._standing.values() for leg in (one.inside, one.outside) if leg}
+        outside = {port.interface for port in self._ports.values()}
         lost = any(
-            leg.interface in changes and (link is None or link.index != leg.index)
-            for leg in legs
-            for link in (changes.get(leg.interface),)
+            name in outside or (name in legs and (link is None or link.index != legs[name]))
+            for name, link in changes.items()
         )
-        if self._policy is not None and (lost or any(port.interface in changes for port in self._ports.values())):
-            self._follow(self._policy)
+        policy = self._policy
+        if lost and policy is not None:
+            self._submit(self._following, self._serve, policy)
 
     def close(self) -> None:
         """Stop looking after what runs; it runs on."""
         self._following.shutdown(cancel_futures=True)
         self._health.close()
+        self._telling.shutdown(cancel_futures=True)
         self._vpn.close()
+
+    def _recognize(self, policy: Policy) -> None:
+        """Let the datapath know what a former daemon left, so that it goes on to lead there."""
+        self._standing = self._compartments.left_behind(plans.compartments_for(policy, self._ports))
+        self._programmer.compartments_changed(self._standing)
 
     def _follow(self, policy: Policy) -> None:
         self._policy = policy
-        self._submit(self._serve, policy)
+        self._submit(self._following, self._serve, policy)
 
     def _serve(self, policy: Policy) -> None:
         if policy is not self._policy:
             return  # a later one waits already
-        standing = self._compartments.reconcile(plans.compartments_for(policy, self._ports))
-        self._standing = standing
+        wanted = plans.compartments_for(policy, self._ports)
+        self._let_go(wanted)
+        self._standing = standing = self._compartments.reconcile(wanted)
+        self._not_joined = self._programmer.compartments_changed(standing)
         self._health.reconcile(plans.probed_domains(policy, standing))
+        for domain in policy.routing_domains:
+            if domain.load_balancers:
+                self._submit(self._telling, self._tell_health, domain.id)
         mtus = {name: link.mtu for name, link in self._links().items()}
-        self._vpn.reconcile(plans.endpoints_for(policy, standing, self._ports, mtus))
+        self._endpoints = plans.endpoints_for(policy, standing, self._ports, mtus)
+        self._vpn.reconcile(self._endpoints)
         self._failure = None
 
-    def _submit(self, function: Callable[..., None], *arguments: Any) -> None:
+    def _let_go(self, wanted: Mapping[str, CompartmentSpecification]) -> None:
+        """End what is not wanted any more from its end: peers are told, then the datapath, then legs may go."""
+        kept = plans.kept(self._standing, wanted)
+        remaining = {rdid: one for rdid, one in self._endpoints.items() if rdid in kept and kept[rdid].outside}
+        if remaining != self._endpoints:
+            self._vpn.reconcile(remaining)
+        if kept != self._standing:
+            self._programmer.compartments_changed(kept)
+
+    def _tell_health(self, domain_id: str) -> None:
+        policy = self._policy
+        domain = next((one for one in policy.routing_domains if one.id == domain_id), None) if policy else None
+        if domain is not None:
+            errors = self._programmer.health_changed(domain_id, self._health.pool_states(domain))
+            self._health_untold = {rdid: why for rdid, why in self._health_untold.items() if rdid != domain_id} | errors
+
+    def _submit(self, thread: ThreadPoolExecutor, function: Callable[..., None], *arguments: Any) -> None:
         def work() -> None:
             try:
                 function(*arguments)
@@ -105,7 +145,7 @@ class Services:
                 log.exception("services_failed")
                 self._failure = f"{type(error).__name__}: {error}"
 
-        self._following.submit(work)
+        thread.submit(work)
 
     def faults(self) -> list[str]:
         """Return what keeps all domains from being served."""
@@ -114,6 +154,7 @@ class Services:
     def report(self, domains: Iterable[RoutingDomain]) -> dict[str, DomainServices]:
         """Return the state of pools and tunnels of each of these domains, by RDID."""
         asked = {domain.id: domain for domain in domains}
+        faults = {**self._health_untold, **self._not_joined, **self._compartments.faults}
         health, endpoints = self._health.health(), self._vpn.status(asked.keys())
         return {
             domain_id: reports.of_domain(
@@ -121,7 +162,7 @@ class Services:
                 self._health.pool_states(domain),
                 health.get(domain_id, {}),
                 endpoints.get(domain_id),
-                self._compartments.faults.get(domain_id),
+                faults.get(domain_id),
             )
             for domain_id, domain in asked.items()
         }

@@ -135,7 +135,7 @@ def test_a_changed_probe_takes_effect_and_until_then_the_status_stays(start: Sta
 def test_members_that_were_down_before_a_restart_are_down_until_they_answer(start: Start) -> None:
     with serving(silence) as port:
         both = domain(pool("web", A, B), probes=(at(port),))
-        watched = start(down_before=[Member(RDID, "lb", "tcp", A)])
+        watched = start(down_before=lambda: [Member(RDID, "lb", "tcp", A)])
         watched.probe(both)
         assert [one.state for one in watched.service.pool_states(both)[WEB].members] == ["down", "active"]
         watched.until(Status.HEALTHY)
