@@ -34,6 +34,11 @@ def internet_of(domains: Iterable[RoutingDomain], ports: Mapping[str, Port]) -> 
     return internet_domain(port for port in ports.values() if (port.name, port.vlan) not in used)
 
 
+def legs_of(compartment: Compartment) -> tuple[Leg, ...]:
+    """Return the legs of a compartment."""
+    return tuple(leg for leg in (compartment.inside, compartment.outside) if leg is not None)
+
+
 def port_of_leg(leg: Leg) -> PortName:
     """Return the name under which a compartment's leg is a port."""
     return f"leg {leg.interface}", 0

@@ -6,7 +6,7 @@ from gateway.compartments.specification import Compartment, Leg
 from gateway.configuration import GatewayConfiguration
 from gateway.programming.encoding import mac_bytes
 from gateway.programming.endpoints import Endpoints
-from gateway.programming.outside import port_of_leg
+from gateway.programming.outside import legs_of, port_of_leg
 from gateway.programming.ports import Ports
 from gateway.programming.routes import PortName
 from gateway.underlay.network import Link
@@ -51,12 +51,7 @@ class Places:
         Linux may not have told of them yet. Frames that come in by them are addressed to the router.
         """
         standing = list(compartments)
-        new = {
-            port_of_leg(leg)[0]: (leg, each.specification.mtu)
-            for each in standing
-            for leg in (each.inside, each.outside)
-            if leg is not None
-        }
+        new = {port_of_leg(leg)[0]: (leg, each.specification.mtu) for each in standing for leg in legs_of(each)}
         changed = {name: pair for name, pair in new.items() if self._legs.get(name) != pair[0]}
         self._legs |= {name: leg for name, (leg, _) in new.items()}
         self._ports.address_to({leg.interface: self._router_mac for leg in self._legs.values()})

@@ -19,7 +19,15 @@ from gateway.programming.endpoints import Endpoints
 from gateway.programming.holdings import NOTHING, Holdings, conflict
 from gateway.programming.internet_table import Change, InternetTable
 from gateway.programming.memory import Memory
-from gateway.programming.outside import Outside, inside_of, internet_of, port_of_leg, public_addresses, steering_of
+from gateway.programming.outside import (
+    Outside,
+    inside_of,
+    internet_of,
+    legs_of,
+    port_of_leg,
+    public_addresses,
+    steering_of,
+)
 from gateway.programming.places import Places
 from gateway.programming.ports import Ports
 from gateway.programming.preparation import Around, Preparation
@@ -52,6 +60,7 @@ class Programmer:
         self._siblings: Siblings = {}
         self._states: dict[str, States] = {}
         self._compartments: dict[str, Compartment] = {}
+        self._policy_is_known = False
 
     def follow(self, underlay: Underlay) -> None:
         """Take interfaces and next hops from here from now on."""
@@ -121,12 +130,14 @@ class Programmer:
             errors = {
                 rdid: refused[leg.interface]
                 for rdid, each in compartments.items()
-                for leg in (each.inside, each.outside)
-                if leg is not None and leg.interface in refused
+                for leg in legs_of(each)
+                if leg.interface in refused
             }
+            if not self._policy_is_known:
+                return errors
             changed = {rdid for rdid in before.keys() | compartments if before.get(rdid) != compartments.get(rdid)}
             errors |= self._make([domain for domain in self._committing.domains() if domain.id in changed], [])
-            self._places.forget_legs({name for held in self._committing.holdings().values() for name, _ in held.ports})
+            self._forget_legs()
             return errors
 
     def verify(self) -> dict[str, str]:
@@ -152,15 +163,18 @@ class Programmer:
     def forget_moves(self) -> None:
         """Stop admitting the addresses that machines moved away from earlier. To be called now and then."""
         with self._lock:
-            self._make(self._committing.forget_moves(), [])
+            if moved := self._committing.forget_moves():
+                self._make(moved, [])
 
     def _apply(self, policy: Policy, changed: Collection[str]) -> dict[str, str]:
         with self._lock:
+            self._policy_is_known = True
             self._siblings = siblings_of(policy.hosts)
             self._internet_domain = internet_of(policy.routing_domains, self._configured_ports)
             known = {domain.id for domain in policy.routing_domains}
             removed = [rdid for rdid in changed if rdid not in known and rdid in self._committing.programmed]
             errors = self._make([domain for domain in policy.routing_domains if domain.id in changed], removed)
+            self._forget_legs()
             return errors | self._committing.faults([*changed, INTERNET])
 
     def _make(self, domains: Iterable[RoutingDomain], removed: list[str]) -> dict[str, str]:
@@ -254,6 +268,12 @@ class Programmer:
                 except BpfError as error:
                     refused[interface] = str(error)
         return refused
+
+    def _forget_legs(self) -> None:
+        """Forget the compartments' ends that are gone and that nothing in the datapath names any more."""
+        standing = {port_of_leg(leg) for each in self._compartments.values() for leg in legs_of(each)}
+        held = {port for holdings in self._committing.holdings().values() for port in holdings.ports}
+        self._places.forget_legs({name for name, _ in standing | held})
 
     def _forget_unused(self) -> None:
         used = self._committing.endpoints_in_use()
