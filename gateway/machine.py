@@ -1,6 +1,7 @@
 """The running gateway beneath the policy, as status, metrics and `explain` show it."""
 
 import threading
+import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from gateway.api.machine import Counters, DomainCounters, Fill, PortState, Traff
 from gateway.compartments.names import INTERFACE_PREFIXES
 from gateway.configuration import GatewayConfiguration, Port
 from gateway.datapath import statistics
+from gateway.datapath.connection_use import ConnectionUse, Use
 from gateway.datapath.layout import Layout
 from gateway.datapath.libbpf import BpfError
 from gateway.datapath.loader import Datapath
@@ -23,6 +25,7 @@ from gateway.underlay.network import Link
 from gateway.underlay.underlay import LinksChanged, Underlay
 
 log = structlog.get_logger(__name__)
+_NOTHING = statistics.DomainStatistics({}, {})
 
 
 class Machine:
@@ -39,6 +42,7 @@ class Machine:
         self.name = configuration.name
         self._datapath = datapath
         self._layout = layout
+        self._connection_use = ConnectionUse(datapath, layout)
         self._configuration = configuration
         self._programmer = programmer
         self._fault = fault
@@ -78,11 +82,13 @@ class Machine:
         read = statistics.read(self._datapath, self._layout)
         outside = read.pop(0, None)
         used, lines = self._programmer.used_lines()
+        numbers = self._programmer.numbers()
+        connections = self._connection_use.read(numbers, time.monotonic_ns())
         return Counters(
             domains={
-                domain_id: _counters(read[number])
-                for domain_id, number in self._programmer.numbers().items()
-                if number in read
+                domain_id: _counters(read.get(number, _NOTHING), connections.get(domain_id))
+                for domain_id, number in numbers.items()
+                if number in read or domain_id in connections
             },
             drops=outside.drops if outside else {},
             fill={"tables": Fill(used * LINE_BYTES, lines * LINE_BYTES, "bytes")},
@@ -150,5 +156,9 @@ class Machine:
         return PortState(port.name, port.role, port.interface, port.vlan, state, detail)
 
 
-def _counters(read: statistics.DomainStatistics) -> DomainCounters:
-    return DomainCounters({name: Traffic(*counted) for name, counted in read.traffic.items()}, read.drops)
+def _counters(read: statistics.DomainStatistics, connections: Use | None) -> DomainCounters:
+    return DomainCounters(
+        {name: Traffic(*counted) for name, counted in read.traffic.items()},
+        read.drops,
+        Fill(connections.used, connections.places, "entries") if connections else None,
+    )

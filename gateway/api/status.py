@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from gateway.api import service_documents
-from gateway.api.machine import Counters, DomainCounters, Machine
+from gateway.api.machine import Counters, DomainCounters, Fill, Machine
 from gateway.api.services import Services
 from gateway.transactions import Held, Programmed, Transactions
 
@@ -43,6 +43,7 @@ _EXAMPLE: dict[int | str, dict[str, Any]] = {
                             "error": None,
                             "traffic": {"overlay_to_external": {"packets": 1024, "bytes": 96256}},
                             "drops": {"no_route": 3},
+                            "connections": {"used": 512, "capacity": 18432},
                             "load_balancers": [{"name": "web", "pools": service_documents.POOLS_EXAMPLE}],
                             "tunnels": [service_documents.TUNNEL_EXAMPLE],
                             "services_fault": None,
@@ -128,4 +129,9 @@ def _counters(counters: DomainCounters) -> dict[str, Any]:
             for direction, traffic in counters.traffic.items()
         },
         "drops": dict(counters.drops),
+        "connections": _connections(counters.connections),
     }
+
+
+def _connections(fill: Fill | None) -> dict[str, int] | None:
+    return None if fill is None else {"used": fill.used, "capacity": fill.capacity}

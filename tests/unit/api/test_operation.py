@@ -27,6 +27,7 @@ def test_status_shows_what_is_held_programmed_and_counted(gateway: LiveGateway) 
         "error": None,
         "traffic": {"overlay_to_external": {"packets": 7, "bytes": 700}},
         "drops": {"no_route": 3},
+        "connections": {"used": 5, "capacity": 256},
         "load_balancers": [],
         "tunnels": [],
         "services_fault": None,
