@@ -62,10 +62,11 @@ class Connection:
 
 
 async def hold(connection: Connection, report: Report, first: asyncio.Barrier, over: asyncio.Event) -> None:
-    """Ask on one connection again and again; a broken one is counted once and replaced."""
+    """Ask on one connection again and again, and a last time when all is over; a broken one is counted and replaced."""
     server = ""
-    answered = False
-    while not over.is_set():
+    answered = ending = False
+    while not ending:
+        ending = over.is_set()
         start = time.monotonic()
         try:
             words = await connection.ask()
@@ -81,7 +82,7 @@ async def hold(connection: Connection, report: Report, first: asyncio.Barrier, o
                 answered = True
                 await first.wait()
         report.longest_wait = max(report.longest_wait, time.monotonic() - start)
-        await asyncio.sleep(PAUSE_SECONDS)
+        await asyncio.sleep(0 if ending else PAUSE_SECONDS)
     connection.close()
 
 

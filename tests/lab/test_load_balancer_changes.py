@@ -1,0 +1,135 @@
+"""Connections stay where they are while members come, drain and go, and while the daemon is killed: counted."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from deploy.lab import gateway, main, members, probes
+from deploy.lab.clients import Clients, Report, connected
+from deploy.lab.processes import end, wait_until
+from deploy.lab.running import RunningLab
+
+CLIENTS = (
+    Clients("blue", "internet", "198.51.100.80", held=60, sources=("203.0.113.10", "203.0.113.11", "198.51.100.254")),
+    Clients("red", "internet", "198.51.100.81", held=40, sources=("203.0.113.10", "203.0.113.11")),
+    Clients("blue", "BlueVM11", "10.1.5.100", held=20),
+    Clients("red", "RedVM11", "10.1.5.100", held=20),
+    Clients("blue", "BlueVM1", "10.1.5.100", port=8080, held=20),
+)
+LEAVING, LEAVING_NAME = "10.1.6.23", "blue BlueVM4"
+
+
+def become(lab: RunningLab, state: members.State) -> None:
+    members.set_state(lab, "blue", "tier1", LEAVING, state)
+
+
+def member(lab: RunningLab) -> tuple[str, str | None] | None:
+    return probes.members(lab, "blue", "tier1").get(LEAVING)
+
+
+def flaws(reports: list[Report]) -> list[Report]:
+    """Return what is not as it should be; an empty list of reports would prove nothing."""
+    assert len(reports) == len(CLIENTS)
+    assert all(sum(report.held.values()) > report.clients.held and report.new for report in reports), reports
+    return [report for report in reports if not report.flawless]
+
+
+@pytest.fixture(autouse=True)
+def whole_policy(load_balancer: RunningLab) -> Iterator[None]:
+    gateway.apply(load_balancer, load_balancer.topology.policy_path.read_text())
+    wait_until(lambda: member(load_balancer) == ("active", "healthy"), "all members take connections")
+    yield
+
+
+def test_connections_stay_while_a_member_is_added(load_balancer: RunningLab) -> None:
+    become(load_balancer, "removed")
+    with connected(load_balancer, CLIENTS) as reports:
+        become(load_balancer, "active")
+        wait_until(lambda: member(load_balancer) == ("active", "healthy"), "the new member takes connections")
+        wait_for_answers(load_balancer, {LEAVING_NAME})
+    assert flaws(reports) == []
+
+
+def test_a_draining_member_keeps_its_connections_and_takes_no_new_ones(load_balancer: RunningLab) -> None:
+    with connected(load_balancer, CLIENTS) as reports:
+        become(load_balancer, "draining")
+        seen = {probes.page(load_balancer, "internet", "198.51.100.80") for _ in range(24)}
+    assert LEAVING_NAME not in seen
+    assert None not in seen
+    assert flaws(reports) == []
+    assert reports[0].held[LEAVING_NAME] > 0
+
+
+def test_a_removed_member_takes_only_its_own_connections_along(load_balancer: RunningLab) -> None:
+    with connected(load_balancer, CLIENTS) as reports:
+        become(load_balancer, "removed")
+    broken = [server for report in reports for server, _ in report.broken]
+    assert broken, "the removed member had connections"
+    assert set(broken) == {LEAVING_NAME}
+    assert not any(report.changed or report.foreign for report in reports), reports
+    own = {"blue BlueVM1", "blue BlueVM2", "blue BlueVM3"}
+    assert {probes.page(load_balancer, "internet", "198.51.100.80") for _ in range(24)} == own
+
+
+@pytest.mark.parametrize("how", [gateway.stop, gateway.kill])
+def test_connections_stay_while_the_daemon_is_away(
+    load_balancer: RunningLab, how: Callable[[RunningLab], None]
+) -> None:
+    with connected(load_balancer, CLIENTS) as reports:
+        how(load_balancer)
+        assert None not in {probes.page(load_balancer, "internet", "198.51.100.80") for _ in range(8)}
+        gateway.start(load_balancer)
+    assert flaws(reports) == []
+
+
+def test_connections_stay_while_policies_change_again_and_again(load_balancer: RunningLab) -> None:
+    with connected(load_balancer, CLIENTS) as reports:
+        programmed = gateway.commit(load_balancer, "blue", 50)
+    assert programmed == 50
+    assert flaws(reports) == []
+
+
+def test_iperf3_runs_on_while_the_daemon_is_killed_and_another_member_leaves(load_balancer: RunningLab) -> None:
+    """At a moderate rate: the hosts' switch in user space is what would starve one of several faster streams."""
+    ways = (("internet", "198.51.100.81"), ("BlueVM11", "10.1.5.100"), ("RedVM11", "10.1.5.100"))
+    clients = [
+        subprocess.Popen(
+            load_balancer.inside(node, "iperf3", "-J", "-c", address, "-t", "4", "-b", "10M"),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for node, address in ways
+    ]
+    gateway.kill(load_balancer)
+    gateway.start(load_balancer)
+    become(load_balancer, "removed")
+    for client in clients:
+        output, _ = client.communicate(timeout=60)
+        rates = [interval["sum"]["bits_per_second"] for interval in json.loads(output)["intervals"]]
+        assert len(rates) == 4
+        assert min(rates) > 0
+
+
+def test_a_member_whose_server_dies_takes_no_more_and_comes_back(load_balancer: RunningLab) -> None:
+    server = load_balancer.processes.find("BlueVM4-http")
+    end(server, signal.SIGKILL)
+    wait_until(lambda: member(load_balancer) == ("down", "unhealthy"), "the probe finds it dead")
+    seen = {probes.page(load_balancer, "internet", "198.51.100.80") for _ in range(24)}
+    assert seen == {"blue BlueVM1", "blue BlueVM2", "blue BlueVM3"}
+    main.start_web_server(load_balancer, "BlueVM4")
+    wait_until(lambda: member(load_balancer) == ("active", "healthy"), "the probe finds it alive")
+    wait_for_answers(load_balancer, {LEAVING_NAME})
+
+
+def wait_for_answers(lab: RunningLab, servers: set[str]) -> None:
+    """Wait until new connections are answered by all of these."""
+    seen: set[str | None] = set()
+
+    def all_answered() -> bool:
+        seen.add(probes.page(lab, "internet", "198.51.100.80"))
+        return servers <= seen
+
+    wait_until(all_answered, f"new connections go to {', '.join(servers)}")
