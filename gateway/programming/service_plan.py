@@ -4,6 +4,7 @@ A connection carries the number of its rule and of its member. So a rule that le
 one, and a number that is given anew is told of: connections that still carry it were somebody else's.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -176,10 +177,12 @@ def _choices(domain: RoutingDomain, drafts: Iterable[_Draft], before: Numbers) -
         if draft.chooser is not None:
             keys.setdefault(draft.chooser, []).append(draft.key)
     members = dict(_members(domain.load_balancers))
+    rules_of = Counter(before.choosers.values())
     found = {}
     for chooser, of_rules in keys.items():
-        earlier = (before.choosers[key] for key in of_rules if key in before.choosers)
-        origin = chooser if chooser in before.members else next(earlier, None)
+        votes = Counter(before.choosers[key] for key in of_rules if key in before.choosers)
+        likeliest = max(votes, key=lambda each: votes[each] / rules_of[each], default=None)
+        origin = chooser if chooser in before.members else likeliest
         numbers = assigned(
             (one.customer_address for one in members[chooser]),
             before.members[origin] if origin is not None else {},
