@@ -116,6 +116,10 @@ class Services:
         yield from self.public
         yield from (one.address for one in self.frontends.values() if one.is_public)
 
+    def internal(self) -> frozenset[Address]:
+        """The frontends' addresses inside the domain."""
+        return frozenset(one.address for one in self.frontends.values() if not one.is_public)
+
     def public_of(self, customer_address: Address) -> PublicAddress | None:
         return next((one for one in self.public.values() if one.customer_address == customer_address), None)
 

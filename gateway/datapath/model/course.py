@@ -1,65 +1,91 @@
-"""A packet as it came, as routes and access lists see it, and as it will be sent."""
+"""A packet as it came, as routes and access lists see it, and how it becomes what is sent."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ip import Packet
 from gateway.datapath.model.passage import Origin, Passage
-from gateway.datapath.model.rewriting import End, rewritten, seen_as, with_quote
-from gateway.datapath.model.translation import Ends
-
-Between = tuple[End, End]
+from gateway.datapath.model.rewriting import Between, End, rewritten, rewritten_quote, seen_as, with_quote
+from gateway.datapath.model.translation import View
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What is to be routed by the routes of `domain`. `viewed` is between a client and a machine behind a frontend."""
+    """What is to be routed by the routes of `domain`. `viewed` is between a client and a machine behind a frontend.
+
+    `settle` makes what is sent once the way there is known: only then is a connection made, and a port taken.
+    """
 
     came: Packet
     viewed: Packet
-    sent: Packet
     domain: Domain
     is_translated: bool
+    settle: Callable[[], Packet]
 
 
 def untranslated(packet: Packet, domain: Domain) -> Course:
-    return Course(packet, packet, packet, domain, is_translated=False)
+    return Course(packet, packet, domain, is_translated=False, settle=lambda: packet)
 
 
-def translated(passage: Passage, origin: Origin, packet: Packet, ends: Ends) -> Course:
-    passage.note("translate", ends.entry, _changes(packet, ends.sent))
-    return Course(
-        came=packet,
-        viewed=seen_as(packet, *ends.viewed),
-        sent=rewritten(packet, *ends.sent),
-        domain=_routes(passage, origin, ends.by_internet),
-        is_translated=True,
-    )
+def by_internet(passage: Passage, origin: Origin, packet: Packet) -> Course:
+    """The course of a packet that leaves to the Internet as it is."""
+    return Course(packet, packet, _routes(passage, origin, is_internet=True), is_translated=True, settle=lambda: packet)
+
+
+def translated(passage: Passage, origin: Origin, packet: Packet, view: View, sent: Between) -> Course:
+    """The course of a packet that nothing is remembered of."""
+
+    def settle() -> Packet:
+        passage.note("translate", view.entry, _changes(packet, sent))
+        return rewritten(packet, *sent)
+
+    return _translated(passage, origin, packet, view, settle)
+
+
+def of_connection(
+    passage: Passage, origin: Origin, packet: Packet, view: View, connect: Callable[[], Between]
+) -> Course:
+    """The course of a packet of a connection; `connect` brings it about. Later fragments will follow the first."""
+
+    def settle() -> Packet:
+        sent = connect()
+        if packet.more_fragments:
+            passage.state.translations.remember_fragment(origin.domain, packet, view, sent, passage.now)
+        passage.note("translate", view.entry, _changes(packet, sent))
+        return rewritten(packet, *sent)
+
+    return _translated(passage, origin, packet, view, settle)
+
+
+def _translated(passage: Passage, origin: Origin, packet: Packet, view: View, settle: Callable[[], Packet]) -> Course:
+    domain = _routes(passage, origin, view.by_internet)
+    return Course(packet, seen_as(packet, *view.ends), domain, is_translated=True, settle=settle)
 
 
 def translated_error(
     passage: Passage,
     origin: Origin,
     packet: Packet,
-    ends: Ends,
+    view: View,
+    sent: Between,
     quote: Packet,
     viewed_quote: Between,
     sent_quote: Between,
 ) -> Course:
     """The course of an ICMP error, the packet that it quotes translated back."""
-    passage.note("translate", ends.entry, f"{_changes(packet, ends.sent)} Quoted: {_changes(quote, sent_quote)}")
+
+    def settle() -> Packet:
+        passage.note("translate", view.entry, f"{_changes(packet, sent)} Quoted: {_changes(quote, sent_quote)}")
+        return with_quote(rewritten(packet, *sent), rewritten_quote(quote, *sent_quote))
+
     return Course(
         came=packet,
-        viewed=with_quote(rewritten(packet, *ends.viewed), rewritten(quote, *viewed_quote)),
-        sent=with_quote(rewritten(packet, *ends.sent), rewritten(quote, *sent_quote)),
-        domain=_routes(passage, origin, ends.by_internet),
+        viewed=with_quote(rewritten(packet, *view.ends), rewritten_quote(quote, *viewed_quote)),
+        domain=_routes(passage, origin, view.by_internet),
         is_translated=True,
+        settle=settle,
     )
-
-
-def by_internet(passage: Passage, origin: Origin, packet: Packet) -> Course:
-    """The course of a packet that needs no translation to leave to the Internet."""
-    return Course(packet, packet, packet, _routes(passage, origin, True), is_translated=True)
 
 
 def _routes(passage: Passage, origin: Origin, is_internet: bool) -> Domain:

@@ -3,18 +3,12 @@
 from gateway.datapath.model import icmp_errors
 from gateway.datapath.model.answers import PORT_UNREACHABLE, echo_reply, refused
 from gateway.datapath.model.balancing import Frontend, Member, PublicAddress, Rule
-from gateway.datapath.model.course import Course, translated
+from gateway.datapath.model.course import Course, of_connection, translated
 from gateway.datapath.model.ip import UDP, Packet
 from gateway.datapath.model.mss import SYN
 from gateway.datapath.model.passage import Origin, Passage
-from gateway.datapath.model.rewriting import End, destination_end, source_end
-from gateway.datapath.model.translation import (
-    Ends,
-    Translation,
-    balanced_key,
-    remembered_member,
-    remote_hash,
-)
+from gateway.datapath.model.rewriting import Between, End, destination_end, source_end
+from gateway.datapath.model.translation import Translation, View, balanced_key, remembered_member, remote_hash
 from gateway.datapath.model.verdict import DropReason, dropped
 
 ACK = 0x10
@@ -26,61 +20,60 @@ def to_public_address(passage: Passage, origin: Origin, packet: Packet, public: 
     if packet.is_icmp_error:
         return icmp_errors.to_public_address(passage, origin, packet, public)
     ends = source_end(packet), End(public.customer_address, packet.destination_port)
-    return translated(passage, origin, packet, Ends(public.entry, ends, ends, by_internet=False))
+    return translated(passage, origin, packet, View(public.entry, ends), ends)
 
 
 def to_frontend(passage: Passage, origin: Origin, packet: Packet, frontend: Frontend) -> Course:
     """Raises the gateway's answer, or the drop of what is not served."""
-    domain, now = origin.domain, passage.now
     passage.note("frontend", frontend.entry, f"{frontend.address} is the frontend {frontend.name}.")
-    if packet.is_echo_request and not origin.is_rewrite:
-        raise echo_reply(passage, origin, packet)
+    if packet.is_echo_request:
+        raise dropped(DropReason.LOCAL_NOT_SERVED) if origin.is_rewrite else echo_reply(passage, origin, packet)
     if packet.is_icmp_error:
         return icmp_errors.to_frontend(passage, origin, packet, frontend)
     if packet.fragment_offset:
-        ends = passage.state.translations.of_fragment(domain, packet, now)
-        if ends is None:
+        found = passage.state.translations.of_fragment(origin.domain, packet, passage.now)
+        if found is None:
             passage.note("balance", frontend.entry, "The first fragment of the packet was not seen.")
             raise dropped(DropReason.FRAGMENT_UNMATCHED)
-        return translated(passage, origin, packet, ends)
-    rule = domain.services.rules.get((frontend.address, packet.protocol, packet.destination_port))
-    ends = _to_member(passage, origin, packet, rule) if rule else _to_client(passage, origin, packet, frontend)
-    if ends is None:
-        passage.note("balance", frontend.entry, f"Nothing is served at port {packet.destination_port} for it.")
-        raise _not_served(passage, origin, packet, frontend)
-    if packet.more_fragments:
-        passage.state.translations.remember_fragment(domain, packet, ends, now)
-    return translated(passage, origin, packet, ends)
+        return translated(passage, origin, packet, *found)
+    rule = origin.domain.services.rules.get((frontend.address, packet.protocol, packet.destination_port))
+    if rule is not None:
+        return _to_member(passage, origin, packet, rule)
+    return _to_client(passage, origin, packet, frontend)
 
 
 def _not_served(passage: Passage, origin: Origin, packet: Packet, frontend: Frontend) -> Exception:
+    passage.note("balance", frontend.entry, f"Nothing is served at port {packet.destination_port} for it.")
     if packet.protocol != UDP:
         return dropped(DropReason.VIP_NOT_SERVED)
     return refused(passage, origin, packet, DropReason.VIP_NOT_SERVED, PORT_UNREACHABLE, source=frontend.address)
 
 
-def _to_member(passage: Passage, origin: Origin, packet: Packet, rule: Rule) -> Ends:
+def _to_member(passage: Passage, origin: Origin, packet: Packet, rule: Rule) -> Course:
     client = source_end(packet)
     passage.note("balance", rule.entry, f"Port {rule.port} is that of the rule {rule.name}.")
     entry = passage.state.translations.live(balanced_key(origin.domain, rule, client), passage.now)
-    member = _kept_member(passage, packet, rule, entry)
-    if entry is None or member is None:
-        member = _choose(passage, packet, rule)
-        entry = _begin(passage, origin, packet, rule, member)
-    entry.touch(packet, passage.now, is_answer=False)
+    kept = _kept_member(passage, packet, rule, entry)
+    member = kept or _choose(passage, packet, rule)
     machine = End(member.address, rule.member_port)
-    sent = (
-        End(rule.frontend.address, entry.nat_port) if entry.nat_port else client,
-        destination_end(packet) if rule.is_floating else machine,
-    )
-    return Ends(rule.entry, (client, machine), sent, by_internet=False)
+
+    def connect() -> Between:
+        connection = entry if entry and kept else _begin(passage, origin, packet, rule, member, entry)
+        connection.touch(packet, passage.now, is_answer=False)
+        port = connection.nat_port
+        return (
+            End(rule.frontend.address, port) if port else client,
+            destination_end(packet) if rule.is_floating else machine,
+        )
+
+    return of_connection(passage, origin, packet, View(rule.entry, (client, machine)), connect)
 
 
 def _kept_member(passage: Passage, packet: Packet, rule: Rule, entry: Translation | None) -> Member | None:
     """The member that has the connection, None where one is to be chosen."""
     if entry is None:
         return None
-    if is_fresh(entry, packet):
+    if entry.closing and packet.tcp_flags & (SYN | ACK) == SYN:
         passage.note("balance", rule.pool.entry, "The connection was closing, and a new one begins.")
         return None
     member = remembered_member(rule, entry)
@@ -89,11 +82,6 @@ def _kept_member(passage: Passage, packet: Packet, rule: Rule, entry: Translatio
         return None
     passage.note("balance", rule.pool.entry, f"The connection is one that {member.address} has ({member.state}).")
     return member
-
-
-def is_fresh(entry: Translation, packet: Packet) -> bool:
-    """Whether the packet begins a new connection with the ends of one that has been closed."""
-    return entry.closing and packet.tcp_flags & (SYN | ACK) == SYN
 
 
 def _choose(passage: Passage, packet: Packet, rule: Rule) -> Member:
@@ -107,17 +95,18 @@ def _choose(passage: Passage, packet: Packet, rule: Rule) -> Member:
     return member
 
 
-def _begin(passage: Passage, origin: Origin, packet: Packet, rule: Rule, member: Member) -> Translation:
-    """A new connection, in place of one with the same key. The client's end of what it replaces may be given again."""
+def _begin(
+    passage: Passage, origin: Origin, packet: Packet, rule: Rule, member: Member, replaced: Translation | None
+) -> Translation:
+    """A new connection; one with the same key that it replaces leaves its port to it."""
     translations = passage.state.translations
     key = balanced_key(origin.domain, rule, source_end(packet))
-    nat_port = 0
-    if _needs_port(origin, rule, member):
-        free = translations.free_port(origin.domain, rule.frontend, key, passage.now)
-        if free is None:
-            passage.note("translate", rule.frontend.entry, "All ports that may stand for the client's are taken.")
-            raise dropped(DropReason.NAT_EXHAUSTED)
-        nat_port = free
+    nat_port: int | None = replaced.nat_port if replaced else 0
+    if not nat_port and _needs_port(origin, rule, member):
+        nat_port = translations.free_port(origin.domain, rule.frontend, key, passage.now)
+    if nat_port is None:
+        passage.note("translate", rule.frontend.entry, "All ports that may stand for the client's are taken.")
+        raise dropped(DropReason.NAT_EXHAUSTED)
     entry = Translation(key, (member.pool, member.number), nat_port, rule.idle_seconds, passage.now)
     translations.entries[key] = entry
     return entry
@@ -135,24 +124,32 @@ def _needs_port(origin: Origin, rule: Rule, member: Member) -> bool:
     return not (origin.domain.source.routing == "external_router" and crosses)
 
 
-def _to_client(passage: Passage, origin: Origin, packet: Packet, frontend: Frontend) -> Ends | None:
-    """The ends of an answer to a connection whose source was translated, None where it is none."""
+def _to_client(passage: Passage, origin: Origin, packet: Packet, frontend: Frontend) -> Course:
+    """The course of an answer to a connection whose source was translated."""
     domain, port = origin.domain, packet.destination_port
     entry = passage.state.translations.by_nat_port(domain, packet.version, packet.protocol, port, passage.now)
-    if entry is None or entry.key.frontend != frontend.address:
-        return None
+    found = _answered(origin, packet, frontend, entry) if entry else None
+    if entry is None or found is None:
+        raise _not_served(passage, origin, packet, frontend)
+    view, sent = found
     client = entry.key.client
+    entry.touch(packet, passage.now, is_answer=True)
+    passage.note("balance", frontend.entry, f"Port {port} stands for {client.address} port {client.port}.")
+    return of_connection(passage, origin, packet, view, lambda: sent)
+
+
+def _answered(origin: Origin, packet: Packet, frontend: Frontend, entry: Translation) -> tuple[View, Between] | None:
+    """The ends of the answer; None where it comes from another than was asked."""
+    client = entry.key.client
+    if entry.key.frontend != frontend.address:
+        return None
     if entry.member is None:
         if remote_hash(source_end(packet), packet.protocol) != entry.key.remote:
             return None
-        viewed = End(packet.source, client.port if packet.is_echo else packet.source_port), client
-        sent = viewed
-    else:
-        rule = domain.services.rules.get((frontend.address, packet.protocol, entry.key.port))
-        member = remembered_member(rule, entry) if rule else None
-        if rule is None or member is None or source_end(packet) != End(member.address, rule.member_port):
-            return None
-        viewed, sent = (source_end(packet), client), (End(frontend.address, rule.port), client)
-    entry.touch(packet, passage.now, is_answer=True)
-    passage.note("balance", frontend.entry, f"Port {port} stands for {client.address} port {client.port}.")
-    return Ends(frontend.entry, viewed, sent, by_internet=False)
+        ends = End(packet.source, client.port if packet.is_echo else packet.source_port), client
+        return View(frontend.entry, ends), ends
+    rule = origin.domain.services.rules.get((frontend.address, packet.protocol, entry.key.port))
+    member = remembered_member(rule, entry) if rule else None
+    if rule is None or member is None or source_end(packet) != End(member.address, rule.member_port):
+        return None
+    return View(frontend.entry, (source_end(packet), client)), (End(frontend.address, rule.port), client)

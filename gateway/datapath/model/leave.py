@@ -20,12 +20,12 @@ VXLAN_FIRST_SOURCE_PORT = 49152
 
 def leave(passage: Passage, origin: Origin, course: Course, target: Record | Exit, flow_hash: int) -> DecidedError:
     """The frame that leaves; raises the drop of what may not or cannot."""
-    packet = course.sent
-    if packet.ttl <= 1:
-        passage.note("route", "", f"Its TTL is {packet.ttl}.")
+    if course.came.ttl <= 1:
+        passage.note("route", "", f"Its TTL is {course.came.ttl}.")
         raise refused(passage, origin, course.came, DropReason.TTL_EXCEEDED, TIME_EXCEEDED)
     if not course.is_translated:
         _refuse_hairpin(passage, origin, target)
+    packet = course.settle()
     _ask_access_lists(passage, origin, course.viewed, target)
     if isinstance(target, Exit):
         _protect_hosts(passage, packet, target)

@@ -31,11 +31,11 @@ def is_unrouted(passage: Passage, domain: Domain, destination: Address) -> bool:
 def find(passage: Passage, origin: Origin, course: Course, flow_hash: int) -> Record | Exit:
     """The next hop of the packet; raises the gateway's answer or the drop where there is none."""
     packet, domain, destination = course.came, course.domain, course.viewed.destination
+    if course.is_translated and _is_the_gateways(passage, domain, destination):
+        passage.note("route", domain.entry, f"{destination} is the gateway's own, which no translated packet reaches.")
+        raise dropped(DropReason.VIP_NOT_SERVED)
     if destination in domain.local:
         raise _local(passage, origin, packet, domain.local[destination])
-    if domain is passage.internet and destination in passage.owners:
-        passage.note("route", passage.owners[destination].entry, f"{destination} is reached from outside only.")
-        raise dropped(DropReason.VIP_NOT_SERVED)
     record = domain.records.get(destination)
     if record is not None:
         if not _leads_here(passage, record):
@@ -51,6 +51,11 @@ def find(passage: Passage, origin: Origin, course: Course, flow_hash: int) -> Re
     if isinstance(route.target, OnLink):
         return _wildcard(passage, origin, course, route.target)
     return route.target
+
+
+def _is_the_gateways(passage: Passage, domain: Domain, address: Address) -> bool:
+    frontends = passage.owners if domain is passage.internet else domain.services.internal()
+    return address in domain.local or address in frontends
 
 
 def _leads_here(passage: Passage, record: Record) -> bool:

@@ -2,37 +2,35 @@
 
 from gateway.datapath.model import icmp_errors, lookup
 from gateway.datapath.model.balancing import Frontend, Member, PublicAddress, Rule
-from gateway.datapath.model.course import Course, by_internet, translated
-from gateway.datapath.model.frontends import is_fresh
+from gateway.datapath.model.course import Course, by_internet, of_connection, translated
 from gateway.datapath.model.ip import TCP, UDP, Packet
 from gateway.datapath.model.passage import Origin, Passage
-from gateway.datapath.model.rewriting import End, destination_end, source_end
-from gateway.datapath.model.translation import (
-    OUTBOUND_SECONDS,
-    Ends,
-    Key,
-    Translation,
-    balanced_key,
-    outbound_key,
-)
+from gateway.datapath.model.rewriting import Between, End, destination_end, source_end
+from gateway.datapath.model.translation import OUTBOUND_SECONDS, Key, Translation, View, balanced_key, outbound_key
 from gateway.datapath.model.verdict import DropReason, dropped
 
 
 def from_overlay(passage: Passage, origin: Origin, packet: Packet) -> Course | None:
     """The course of a packet that is translated, None where it is routed as it is; raises the drop of others."""
-    course = _of_connection(passage, origin, packet)
-    if course is not None or not lookup.is_unrouted(passage, origin.domain, packet.destination):
+    is_unrouted = lookup.is_unrouted(passage, origin.domain, packet.destination)
+    if packet.is_icmp_error:
+        course = icmp_errors.from_overlay(passage, origin, packet, is_unrouted=is_unrouted)
+    else:
+        course = _of_connection(passage, origin, packet)
+    if course is not None or not is_unrouted:
         return course
     passage.note("route", origin.domain.entry, f"{origin.domain.source.name} has no route to {packet.destination}.")
-    return _unrouted(passage, origin, packet)
+    own = origin.domain.services.frontends.get(packet.source)
+    if own is not None and own.is_public:
+        passage.note("balance", own.entry, f"{packet.source} is the frontend {own.name}: a member answers as it.")
+        return by_internet(passage, origin, packet)
+    return None if packet.is_icmp_error else _unrouted(passage, origin, packet)
 
 
 def _of_connection(passage: Passage, origin: Origin, packet: Packet) -> Course | None:
     if packet.fragment_offset:
-        ends = passage.state.translations.of_fragment(origin.domain, packet, passage.now)
-        return translated(passage, origin, packet, ends) if ends is not None else None
-    if packet.is_icmp_error:
-        return icmp_errors.from_overlay(passage, origin, packet)
+        followed = passage.state.translations.of_fragment(origin.domain, packet, passage.now)
+        return translated(passage, origin, packet, *followed) if followed is not None else None
     found = _answering(passage, origin, packet)
     if found is None:
         return None
@@ -53,31 +51,20 @@ def _answering(passage: Passage, origin: Origin, packet: Packet) -> tuple[Rule, 
 
 
 def _answer(passage: Passage, origin: Origin, packet: Packet, rule: Rule) -> Course:
-    viewed = source_end(packet), destination_end(packet)
+    view = View(rule.entry, (source_end(packet), destination_end(packet)), by_internet=rule.frontend.is_public)
     sent = End(rule.frontend.address, rule.port), destination_end(packet)
-    return _sent_as(passage, origin, packet, Ends(rule.entry, viewed, sent, rule.frontend.is_public))
-
-
-def _sent_as(passage: Passage, origin: Origin, packet: Packet, ends: Ends) -> Course:
-    if packet.more_fragments:
-        passage.state.translations.remember_fragment(origin.domain, packet, ends, passage.now)
-    return translated(passage, origin, packet, ends)
+    return of_connection(passage, origin, packet, view, lambda: sent)
 
 
 def _unrouted(passage: Passage, origin: Origin, packet: Packet) -> Course | None:
-    services = origin.domain.services
-    own = services.frontends.get(packet.source)
-    if own is not None and own.is_public:
-        passage.note("balance", own.entry, f"{packet.source} is the frontend {own.name}: a member answers as it.")
-        return by_internet(passage, origin, packet)
     rule = _only_rule(origin, packet)
     if rule is not None:
         passage.note("balance", rule.entry, f"Nothing is remembered of it; only the rule {rule.name} leads there.")
         return _answer(passage, origin, packet, rule)
-    public = services.public_of(packet.source)
+    public = origin.domain.services.public_of(packet.source)
     if public is not None:
         return _from_public_address(passage, origin, packet, public)
-    frontend = services.outbound_of(origin.vsid, packet.version)
+    frontend = origin.domain.services.outbound_of(origin.vsid, packet.version)
     return _outbound(passage, origin, packet, frontend) if frontend is not None else None
 
 
@@ -92,29 +79,26 @@ def _only_rule(origin: Origin, packet: Packet) -> Rule | None:
 
 def _from_public_address(passage: Passage, origin: Origin, packet: Packet, public: PublicAddress) -> Course:
     passage.note("translate", public.entry, f"{packet.source} has the public address {public.address} alone.")
-    if packet.is_icmp_error:
-        return icmp_errors.from_public_address(passage, origin, packet, public)
-    viewed = source_end(packet), destination_end(packet)
+    view = View(public.entry, (source_end(packet), destination_end(packet)), by_internet=True)
     sent = End(public.address, packet.source_port), destination_end(packet)
-    return translated(passage, origin, packet, Ends(public.entry, viewed, sent, by_internet=True))
+    return translated(passage, origin, packet, view, sent)
 
 
 def _outbound(passage: Passage, origin: Origin, packet: Packet, frontend: Frontend) -> Course:
-    if packet.fragment_offset or not (packet.protocol in (TCP, UDP) or packet.is_echo):
+    if packet.fragment_offset or not (packet.protocol in (TCP, UDP) or packet.is_echo_request):
         passage.note("translate", frontend.entry, "It has no ports by which an answer would find back.")
         raise dropped(DropReason.NOT_TRANSLATABLE)
-    key = outbound_key(origin.domain, frontend, source_end(packet), packet.protocol, destination_end(packet))
-    entry = passage.state.translations.live(key, passage.now)
-    if entry is None or is_fresh(entry, packet):
-        entry = _begin(passage, origin, frontend, key)
-    entry.touch(packet, passage.now, is_answer=False)
-    passage.note(
-        "translate", frontend.entry, f"VSID {origin.vsid} reaches the Internet as the frontend {frontend.name}."
-    )
-    remote = End(packet.destination, entry.nat_port if packet.is_echo else packet.destination_port)
-    viewed = source_end(packet), destination_end(packet)
-    ends = Ends(frontend.entry, viewed, (End(frontend.address, entry.nat_port), remote), by_internet=True)
-    return _sent_as(passage, origin, packet, ends)
+    passage.note("translate", frontend.entry, f"VSID {origin.vsid} reaches the Internet as {frontend.name}.")
+    ends = source_end(packet), destination_end(packet)
+    key = outbound_key(origin.domain, frontend, ends[0], packet.protocol, ends[1])
+
+    def connect() -> Between:
+        entry = passage.state.translations.live(key, passage.now) or _begin(passage, origin, frontend, key)
+        entry.touch(packet, passage.now, is_answer=False)
+        remote = End(packet.destination, entry.nat_port if packet.is_echo else packet.destination_port)
+        return End(frontend.address, entry.nat_port), remote
+
+    return of_connection(passage, origin, packet, View(frontend.entry, ends, by_internet=True), connect)
 
 
 def _begin(passage: Passage, origin: Origin, frontend: Frontend, key: Key) -> Translation:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from gateway.datapath.model.checksum import updated
 from gateway.datapath.model.ip import ICMP, ICMPV6, TCP, UDP, Address, Packet
+from gateway.datapath.model.verdict import DropReason, dropped
 
 ADDRESSES_OFFSET = {4: 12, 6: 8}
 IPV4_CHECKSUM_OFFSET = 10
@@ -19,6 +20,9 @@ class End(NamedTuple):
 
     address: Address
     port: int
+
+
+Between = tuple[End, End]
 
 
 def source_end(packet: Packet) -> End:
@@ -41,10 +45,17 @@ def seen_as(packet: Packet, source: End, destination: End) -> Packet:
 
 
 def rewritten(packet: Packet, source: End, destination: End) -> Packet:
-    """The packet between these ends, in its bytes too. Of a later fragment only the IP header changes.
+    """The packet between these ends, in its bytes too; raises `malformed` where its checksum is not all there.
 
-    The identifier of an echo becomes the port that is not what it was.
+    Of a later fragment only the IP header changes. The identifier of an echo becomes the port that is not what it was.
     """
+    if packet.protocol == TCP and not packet.fragment_offset and not _has_checksum(packet):
+        raise dropped(DropReason.MALFORMED)
+    return rewritten_quote(packet, source, destination)
+
+
+def rewritten_quote(packet: Packet, source: End, destination: End) -> Packet:
+    """The same for what an ICMP error quotes, which may be too little of the packet to have its checksum in it."""
     old_addresses = packet.source.packed + packet.destination.packed
     new_addresses = source.address.packed + destination.address.packed
     data = bytearray(packet.data)
@@ -54,13 +65,10 @@ def rewritten(packet: Packet, source: End, destination: End) -> Packet:
         _update(data, IPV4_CHECKSUM_OFFSET, old_addresses, new_addresses)
     if not packet.fragment_offset:
         old_ports, new_ports = _write_ports(data, packet, source.port, destination.port)
-        covers_addresses = packet.protocol != ICMP
-        _update_transport(
-            data,
-            packet,
-            (old_addresses if covers_addresses else b"") + old_ports,
-            (new_addresses if covers_addresses else b"") + new_ports,
-        )
+        if packet.protocol == ICMP:
+            _update_transport(data, packet, old_ports, new_ports)
+        else:
+            _update_transport(data, packet, old_addresses + old_ports, new_addresses + new_ports)
     return replace(seen_as(packet, source, destination), data=bytes(data))
 
 
@@ -91,15 +99,20 @@ def _write_ports(data: bytearray, packet: Packet, source_port: int, destination_
 
 def _update_transport(data: bytearray, packet: Packet, old: bytes, new: bytes) -> None:
     """Let the transport checksum follow, if it is there; of UDP, zero means none and stays (RFC 768)."""
-    if packet.protocol not in CHECKSUM_OFFSETS or packet.protocol == (ICMPV6 if packet.version == 4 else ICMP):
+    if packet.protocol == (ICMPV6 if packet.version == 4 else ICMP) or not _has_checksum(packet):
         return
     at = packet.transport + CHECKSUM_OFFSETS[packet.protocol]
     is_udp = packet.protocol == UDP
-    if packet.length < at + 2 or (is_udp and data[at : at + 2] == b"\0\0"):
+    if is_udp and data[at : at + 2] == b"\0\0":
         return
     _update(data, at, old, new)
     if is_udp and data[at : at + 2] == b"\0\0":
         data[at : at + 2] = b"\xff\xff"
+
+
+def _has_checksum(packet: Packet) -> bool:
+    offset = CHECKSUM_OFFSETS.get(packet.protocol)
+    return offset is not None and packet.length >= packet.transport + offset + 2
 
 
 def _update(data: bytearray, at: int, old: bytes, new: bytes) -> None:

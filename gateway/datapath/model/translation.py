@@ -7,7 +7,7 @@ from gateway.datapath.model.balancing import Frontend, Member, PoolKey, Rule
 from gateway.datapath.model.connections import FIN, FRAGMENT_SECONDS, RST, TCP_CLOSING_SECONDS, TCP_HALF_OPEN_SECONDS
 from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ip import ICMP, ICMPV6, TCP, UDP, Address, Packet
-from gateway.datapath.model.rewriting import End
+from gateway.datapath.model.rewriting import Between, End
 
 OUTBOUND_SECONDS = {TCP: 7200, UDP: 180, ICMP: 60, ICMPV6: 60}
 NAT_PORT_TRIES = 15
@@ -63,19 +63,15 @@ class Translation:
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
-    """What becomes of a packet: its ends as routes and lists see them, its ends on the wire, and whose routes hold."""
+class View:
+    """A packet's ends as routes and lists see them, whose routes hold, and the entry of the policy that says so."""
 
     entry: str
-    viewed: tuple[End, End]
-    sent: tuple[End, End]
-    by_internet: bool
-
-    def of_later_fragment(self) -> "Ends":
-        return Ends(self.entry, _without_ports(self.viewed), _without_ports(self.sent), self.by_internet)
+    ends: Between
+    by_internet: bool = False
 
 
-def _without_ports(ends: tuple[End, End]) -> tuple[End, End]:
+def _without_ports(ends: Between) -> Between:
     return End(ends[0].address, 0), End(ends[1].address, 0)
 
 
@@ -87,7 +83,7 @@ class Translations:
     """Of all domains, by key; and what became of first fragments, with the time when it did."""
 
     entries: dict[Key, Translation] = field(default_factory=dict)
-    fragments: dict[FragmentKey, tuple[float, Ends]] = field(default_factory=dict)
+    fragments: dict[FragmentKey, tuple[float, View, Between]] = field(default_factory=dict)
 
     def live(self, key: Key, now: float) -> Translation | None:
         entry = self.entries.get(key)
@@ -112,12 +108,14 @@ class Translations:
                 return port
         return None
 
-    def remember_fragment(self, domain: Domain, packet: Packet, ends: Ends, now: float) -> None:
-        self.fragments[_fragment_key(domain, packet)] = now, ends
+    def remember_fragment(self, domain: Domain, packet: Packet, view: View, sent: Between, now: float) -> None:
+        without_ports = View(view.entry, _without_ports(view.ends), view.by_internet)
+        self.fragments[_fragment_key(domain, packet)] = now, without_ports, _without_ports(sent)
 
-    def of_fragment(self, domain: Domain, packet: Packet, now: float) -> Ends | None:
-        first_seen, ends = self.fragments.get(_fragment_key(domain, packet), (0.0, None))
-        return ends.of_later_fragment() if ends is not None and now - first_seen <= FRAGMENT_SECONDS else None
+    def of_fragment(self, domain: Domain, packet: Packet, now: float) -> tuple[View, Between] | None:
+        """What became of the first fragment of the packet that this is a later one of."""
+        found = self.fragments.get(_fragment_key(domain, packet))
+        return found[1:] if found is not None and now - found[0] <= FRAGMENT_SECONDS else None
 
 
 def _fragment_key(domain: Domain, packet: Packet) -> FragmentKey:

@@ -178,7 +178,7 @@ def _course(passage: Passage, origin: Origin, packet: Packet) -> tuple[Origin, C
     frontend = services.frontends.get(packet.destination)
     if frontend is not None and frontend.is_public == (came_from is passage.internet):
         return origin, frontends.to_frontend(passage, origin, packet, frontend)
-    course = outward.from_overlay(passage, origin, packet) if origin.is_overlay and services else None
+    course = outward.from_overlay(passage, origin, packet) if origin.tunnel is not None and services else None
     return origin, course or untranslated(packet, origin.domain)
 
 

@@ -124,6 +124,7 @@ RED_DOMAIN = RoutingDomain(
     name="red",
     virtual_subnets=(VirtualSubnet(5001, ("10.1.6.0/24",)),),
     lookup_records=RED_RECORDS,
+    network_connections=(NetworkConnection("corpnet", "corpnet", ("157.1.0.254/16",), vlan=10),),
     load_balancers=(RED_BALANCER,),
 )
 

@@ -161,6 +161,18 @@ def test_an_error_about_what_left_outbound_reaches_the_machine(gateway: Balancin
     assert_icmp_checksum(error)
 
 
+def test_an_error_of_a_machine_about_an_answer_from_outside_comes_from_its_frontend(gateway: Balancing) -> None:
+    gateway.hold()
+    nat_port = ends(gateway.forwards(*inside(udp(FAR, 4000, CLIENT, 443))))[1]
+    other_port = ends(gateway.forwards(*inside(udp(FAR, 4000, CLIENT, 444))))[1]
+    for port, given in ((443, nat_port), (444, other_port)):
+        answer = quoting(udp(CLIENT, port, FAR, 4000))
+        error = gateway.forwards(*inside(unreachable(FAR, CLIENT, answer, code=3)))
+        assert (error[IP].src, quoted(error)) == (VIP, (CLIENT, port, VIP, given))
+    other = quoting(udp(CLIENT, 445, FAR, 4000))
+    assert gateway.drops(*inside(unreachable(FAR, CLIENT, other, code=3))) == "no_route"
+
+
 def test_errors_to_and_from_a_machine_with_a_public_address_are_translated_inside(gateway: Balancing) -> None:
     gateway.hold()
     error = gateway.forwards(*outside(unreachable(ROUTER_OUTSIDE, OWN, quoting(udp(OWN, 53, CLIENT, 4000)))))
