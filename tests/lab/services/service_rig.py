@@ -59,10 +59,11 @@ class Rig:
             namespaces.configure(NAME, commands)
         namespaces.configure(NAME, ["address add 192.168.6.2/24 dev eth1"])
 
-    def start(self) -> None:
+    def start(self, *prefix: str) -> None:
+        """Start the daemon, by a command that runs another one if need be, and return when it is ready."""
         with Readiness(self.directory / "notify") as readiness:
             told = {"NOTIFY_SOCKET": str(readiness.address)}
-            command = (TGW, "gateway", "run", "--config", str(self._configuration))
+            command = (*prefix, TGW, "gateway", "run", "--config", str(self._configuration))
             daemon = self._processes.start("gateway", NAME, *command, environment=told)
             self._processes.wait(daemon, readiness.said, "said that it is ready", seconds=60)
 

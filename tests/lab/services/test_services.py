@@ -1,9 +1,12 @@
 """Compartments, probes and tunnels follow the policy that a real daemon is given, and outlive the daemon."""
 
 import signal
+from pathlib import Path
 
 import pytest
 from service_rig import BLUE, RED, Rig, domain, probed, tunnelled, until
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_a_probed_domain_has_a_compartment_as_long_as_it_is_probed(rig: Rig) -> None:
@@ -78,3 +81,19 @@ def test_the_gateway_is_taken_off_the_machine_whole_but_not_while_it_runs(rig: R
     assert (rig.tunnel_process(), rig.compartments(), rig.legs()) == (None, {}, {})
     assert rig.left_over() == []
     rig.tgw("gateway", "remove")
+
+
+def test_the_capabilities_of_the_unit_are_enough(rig: Rig) -> None:
+    unit = (ROOT / "deploy/systemd/tenant-gateway.service").read_text()
+    (line,) = (line for line in unit.splitlines() if line.startswith("CapabilityBoundingSet="))
+    kept = [f"+{name.removeprefix('CAP_').lower()}" for name in line.partition("=")[2].split()]
+    rig.end(signal.SIGTERM)
+    rig.start("setpriv", f"--bounding-set=-all,{','.join(kept)}", "--no-new-privs")
+    rig.push(tunnelled(), probed(rdid=RED, name="red", vsid=5001))
+    until(lambda: rig.tunnel_process() and len(rig.legs()) == 3, "all was set up")
+    until(lambda: rig.domain()["tunnels"][0]["last_error"], "the tunnel was tried")
+    assert rig.domain()["tunnels"][0]["last_error"]["code"] == "silent"
+    assert [domain["services_fault"] for domain in rig.ask("GET", "/v1/status")["routing_domains"]] == [None, None]
+    rig.push(domain())
+    until(lambda: not rig.compartments() and not rig.legs(), "all was gone")
+    assert rig.ask("GET", "/v1/status")["faults"] == []
