@@ -1,6 +1,9 @@
 /*
- * One direction of an access list, asked about one packet: every part of the packet selects a bit vector of the rules that it
- * satisfies; the lowest bit set in all of them is the rule. (T. V. Lakshman and D. Stiliadis, 1998; with summaries, 2001.)
+ * One direction of an access list, asked about one packet. Lists are many and seldom in a cache: what counts is how few lines one
+ * packet reads. So a tree cuts a list, by whichever parts of the packet cut it best, until few rules are left to be compared.
+ *
+ * Where rules overlap too much for that, each part of the packet selects a bit vector of the rules that it satisfies; the lowest
+ * bit set in all of them is the rule. (T. V. Lakshman and D. Stiliadis, 1998; with summaries, 2001.)
  */
 #pragma once
 
@@ -14,39 +17,73 @@ struct tuple {
 };
 
 #define PARTS 5
-#define LIST_STRIDE 4 /* lists are sparse and many: nodes of one line */
+#define SEARCH_STEPS 23 /* at most 5 for each of four parts or numbers of a packet, 3 for its protocol */
 
-struct vectors {
-	__u32 lines[PARTS]; /* 0: no rule is satisfied */
+struct search_keys {
+	__u32 numbers[SEARCH_KEYS];
 };
 
-/* `root` is a word like those of the nodes: a part that no rule cares about is a leaf at once. */
-static __always_inline __u32 part4(const struct block *list, __u32 root, __u32 key, int levels)
+static __always_inline void keys_of(struct search_keys *keys, const struct tuple *tuple)
 {
-	return (root & LEAF_CHILD ? trie_find(list, root & LEAF_LINE_MASK, key, levels, LIST_STRIDE) : root) & LEAF_LINE_MASK;
-}
-
-static __always_inline __u32 part6(const struct block *list, __u32 root, const __u32 *address)
-{
-	return (root & LEAF_CHILD ? trie_find6(list, root & LEAF_LINE_MASK, address, LIST_STRIDE) : root) & LEAF_LINE_MASK;
-}
-
-static __always_inline void select_vectors(const struct block *list, const struct classifier *classifier, const struct tuple *tuple, struct vectors *v)
-{
-	if (tuple->six) {
-		v->lines[0] = part6(list, classifier->source6, tuple->source);
-		v->lines[1] = part6(list, classifier->destination6, tuple->destination);
-	} else {
-		v->lines[0] = part4(list, classifier->source4, bpf_ntohl(tuple->source[V4]), 8);
-		v->lines[1] = part4(list, classifier->destination4, bpf_ntohl(tuple->destination[V4]), 8);
+	for (int i = 0; i < 4; i++) {
+		keys->numbers[KEY_SOURCE + i] = bpf_ntohl(tuple->source[i]);
+		keys->numbers[KEY_DESTINATION + i] = bpf_ntohl(tuple->destination[i]);
 	}
-	v->lines[2] = part4(list, classifier->protocols, (__u32)tuple->protocol << 24, 2);
-	/* rules with ports are not among those that the other protocols select */
-	__u32 source_port = has_ports(tuple->protocol) ? bpf_ntohs(tuple->source_port) : 0;
-	__u32 destination_port = has_ports(tuple->protocol) ? bpf_ntohs(tuple->destination_port) : 0;
+	keys->numbers[KEY_SOURCE_PORT] = bpf_ntohs(tuple->source_port);
+	keys->numbers[KEY_DESTINATION_PORT] = bpf_ntohs(tuple->destination_port);
+	keys->numbers[KEY_PROTOCOL] = tuple->protocol;
+}
 
-	v->lines[3] = part4(list, classifier->source_ports, source_port << 16, 4);
-	v->lines[4] = part4(list, classifier->destination_ports, destination_port << 16, 4);
+/*
+ * Halve the node three times: where a bound is not above the key, go on by four words, two, one. Such a bound is less than `above`,
+ * so their difference borrows, and no branch waits for it.
+ */
+static __always_inline __u32 search_step(const struct block *list, __u32 word, __u32 key)
+{
+	void *node = address_in(list, word & SEARCH_PLACE_MASK, 0);
+	__u64 above = (__u64)key + 1;
+
+	barrier_var(above); /* clang would make branches of it */
+	node += (*(__u32 *)(node + offsetof(struct search_node, bounds[3])) - above) >> 63 << 4;
+	node += (*(__u32 *)(node + offsetof(struct search_node, bounds[1])) - above) >> 63 << 3;
+	node += (*(__u32 *)(node + offsetof(struct search_node, bounds[0])) - above) >> 63 << 2;
+	return *(__u32 *)node;
+}
+
+static __always_inline __u32 search(const struct block *list, __u32 word, const struct search_keys *keys)
+{
+	for (int i = 0; i < SEARCH_STEPS && word & SEARCH_NODE; i++)
+		word = search_step(list, word, keys->numbers[word >> SEARCH_COUNT_SHIFT & (SEARCH_KEYS - 1)]);
+	return word;
+}
+
+static __always_inline bool rule_matches(const struct access_rule *rule, const __u32 *keys)
+{
+	__u64 source = keys[KEY_SOURCE + V4] ^ rule->source, destination = keys[KEY_DESTINATION + V4] ^ rule->destination;
+	__u32 protocol = (keys[KEY_PROTOCOL] ^ rule->protocol) >> (rule->flags & RULE_ANY_PROTOCOL);
+	__u32 ports = keys[KEY_SOURCE_PORT] << 16 | keys[KEY_DESTINATION_PORT];
+	__u16 port = (ports >> (rule->flags & RULE_SOURCE_PORT)) - rule->first_port;
+
+	return !(source >> rule->source_shift | destination >> rule->destination_shift | protocol) && port <= rule->more_ports;
+}
+
+static __always_inline int compare_rules(const struct block *list, __u32 word, const struct search_keys *keys, int otherwise)
+{
+	for (__u32 i = 0; i < RULES_AT_PLACE && i < word >> SEARCH_COUNT_SHIFT; i++) {
+		struct access_rule *rule = address_in(list, 0, ((word & SEARCH_PLACE_MASK) + i) * PLACE_BYTES);
+
+		if (rule_matches(rule, keys->numbers))
+			return rule->flags & RULE_ALLOW;
+	}
+	return otherwise;
+}
+
+/* A function of its own, so that the verifier goes through it once and not for each part. `line` is that of the list. */
+__noinline __u32 select_vector(__u32 line, __u32 word, const struct search_keys *keys)
+{
+	struct block list;
+
+	return keys && open_block(&list, line) ? search(&list, word, keys) & SEARCH_PLACE_MASK : 0;
 }
 
 static __always_inline __u32 count_bits(__u64 bits)
@@ -57,56 +94,57 @@ static __always_inline __u32 count_bits(__u64 bits)
 	return bits * 0x0101010101010101 >> 56;
 }
 
-static __always_inline __u64 summary_of(const struct block *list, __u32 line)
+/* 64 bits, the first of which is bit `bit` of what begins at a place. */
+static __always_inline __u64 bits_at(const struct block *list, __u32 word, __u32 bit)
 {
-	return *(__u64 *)address_in(list, line, 0);
+	__u32 bytes = (word & SEARCH_PLACE_MASK) * PLACE_BYTES + bit / 64 * 8;
+
+	return *(__u64 *)address_in(list, 0, bytes) >> bit % 64;
 }
 
-/* The rules of one word that all vectors have. `lower`: the bits of the summary below the word's. */
-static __always_inline __u64 intersect(const struct block *list, const struct vectors *v, __u64 lower)
+static __always_inline int ask_vectors(const struct block *list, const struct classifier *classifier, const __u32 *vectors)
 {
-	__u64 word = ~0ull;
+	__u32 shift = classifier->word_shift & 7;
+	__u64 summaries[PARTS], common = ~0ull;
 
-	for (int i = 0; i < PARTS; i++) {
-		__u32 index = 1 + count_bits(summary_of(list, v->lines[i]) & lower);
+	for (int i = 0; i < PARTS; i++)
+		common &= summaries[i] = bits_at(list, vectors[i], 0);
+	for (int i = 0; i < VECTOR_WORDS_MAX && common; i++, common &= common - 1) {
+		__u64 below = (common & -common) - 1; /* BPF has no instruction that finds a bit; counting those below does */
+		__u64 rules = ~0ull >> (64 - (1 << shift));
 
-		word &= *(__u64 *)address_in(list, v->lines[i], index * sizeof(word));
+		for (int j = 0; j < PARTS; j++)
+			rules &= bits_at(list, vectors[j], 64 + (count_bits(summaries[j] & below) << shift));
+		if (rules)
+			return !!(bits_at(list, classifier->actions, count_bits(below) << shift) & rules & -rules);
 	}
-	return word;
+	return classifier->otherwise;
 }
 
 /* 1: allowed. `line` is that of the list, over all chunks; `inbound`: towards the VM. */
 __noinline int access_list_allows(__u32 line, bool inbound, const struct tuple *tuple)
 {
+	struct search_keys keys = {};
+	__u32 vectors[PARTS];
 	struct block list;
-	struct vectors v;
 
 	if (!tuple || !open_block(&list, line))
 		return 0;
-	struct access_list *parts = line_of(&list, 0);
-	struct classifier *classifier = inbound ? &parts->inbound : &parts->outbound;
-	bool otherwise = classifier->actions & ACTIONS_DEFAULT_ALLOW;
-	__u32 actions = classifier->actions & LEAF_LINE_MASK;
+	struct classifier *classifier = line_of(&list, inbound ? 0 : 1);
 
-	if (!actions)
-		return otherwise;
-	select_vectors(&list, classifier, tuple, &v);
-	for (int i = 0; i < PARTS; i++)
-		if (!v.lines[i])
-			return otherwise;
-	__u64 summary = ~0ull;
+	keys_of(&keys, tuple);
+	if (!tuple->six) {
+		__u32 word = search(&list, classifier->rules4, &keys);
 
-	for (int i = 0; i < PARTS; i++)
-		summary &= summary_of(&list, v.lines[i]);
-	for (int i = 0; i < VECTOR_WORDS_MAX && summary; i++, summary &= summary - 1) {
-		__u64 lower = (summary & -summary) - 1; /* BPF has no instruction that finds a bit; counting those below does */
-		__u64 rules = intersect(&list, &v, lower);
-
-		if (!rules)
-			continue;
-		__u64 *allowed = address_in(&list, actions, count_bits(lower) * sizeof(*allowed));
-
-		return !!(*allowed & (rules & -rules));
+		if (word != SEARCH_VECTORS)
+			return compare_rules(&list, word, &keys, classifier->otherwise);
 	}
-	return otherwise;
+	if (!classifier->actions)
+		return classifier->otherwise;
+	vectors[0] = select_vector(line, tuple->six ? classifier->source6 : classifier->source4, &keys);
+	vectors[1] = select_vector(line, tuple->six ? classifier->destination6 : classifier->destination4, &keys);
+	vectors[2] = select_vector(line, classifier->destination_ports, &keys);
+	vectors[3] = select_vector(line, classifier->source_ports, &keys);
+	vectors[4] = select_vector(line, classifier->protocols, &keys);
+	return ask_vectors(&list, classifier, vectors);
 }

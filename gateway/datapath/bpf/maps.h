@@ -30,7 +30,9 @@ union arena_line {
 	struct member members[2];
 	struct subnet subnet;
 	struct next_hop next_hop;
-	struct access_list access_list;
+	struct classifier classifier;
+	struct search_node search_node;
+	struct access_rule access_rules[LINE_BYTES / sizeof(struct access_rule)];
 	struct cell cells[CELLS_PER_LINE];
 	struct cell6 cells6[CELLS6_PER_LINE];
 	struct {
@@ -40,6 +42,7 @@ union arena_line {
 		enum encapsulation encapsulation;
 		enum capture_what capture_what;
 		enum connection_state connection_state;
+		enum search_key search_key;
 		enum frontend_kind frontend_kind;
 		enum rule_kind rule_kind;
 		enum member_state member_state;

@@ -12,8 +12,8 @@ from gateway.programming.block import LINE_BYTES, Bytes
 from gateway.programming.hash_table import Region
 
 PROBE_LIMIT = 24
-LIST_STRIDE = 4
-CHILD, LINE_MASK, DEFAULT_ALLOW = 0x80000000, 0x00FFFFFF, 0x80000000
+SEARCH_STEPS, SEARCH_VECTORS, RULES_AT_PLACE, PLACE_BYTES = 23, 0x7F000000, 8, 16
+CHILD, LINE_MASK = 0x80000000, 0x00FFFFFF
 TCP, UDP = 6, 17
 
 
@@ -79,38 +79,71 @@ class Packet:
 
 def allows(block: Bytes, inbound: bool, packet: Packet) -> bool:
     """What `access_list_allows` of access_list.h answers."""
-    header = block[:LINE_BYTES].view(layout().struct("access_list"))[0]["inbound" if inbound else "outbound"]
-    otherwise, actions = bool(int(header["actions"]) & DEFAULT_ALLOW), int(header["actions"]) & LINE_MASK
-    if not actions:
+    kind = layout().struct("classifier")
+    classifier = block[: 2 * kind.itemsize].view(kind)[0 if inbound else 1]
+    keys, otherwise = _keys(packet), bool(classifier["otherwise"])
+    if len(packet.source) == 4:
+        word = _search(block, int(classifier["rules4"]), keys)
+        if word != SEARCH_VECTORS:
+            return _compare_rules(block, word, keys, otherwise)
+    if not classifier["actions"]:
         return otherwise
     version = 4 if len(packet.source) == 4 else 6
-    with_ports = packet.protocol in (TCP, UDP)
-    parts = (
-        (f"source{version}", packet.source),
-        (f"destination{version}", packet.destination),
-        ("protocols", packet.protocol.to_bytes(1)),
-        ("source_ports", (packet.source_port if with_ports else 0).to_bytes(2)),
-        ("destination_ports", (packet.destination_port if with_ports else 0).to_bytes(2)),
-    )
-    lines = [_vector(block, int(header[name]), key) for name, key in parts]
-    if not all(lines):
-        return otherwise
-    summary = _common(word_at(block, line, 0, 8) for line in lines)
-    for index in range(64):
-        rules = _common(_word(block, line, index) for line in lines) if summary >> index & 1 else 0
-        if rules:
-            return bool(word_at(block, actions, index, 8) & rules & -rules)
+    parts = (f"source{version}", f"destination{version}", "source_ports", "destination_ports", "protocols")
+    places = [_search(block, int(classifier[part]), keys) * PLACE_BYTES for part in parts]
+    return _ask_vectors(block, classifier, places)
+
+
+def _keys(packet: Packet) -> list[int]:
+    addresses = packet.source.rjust(16, b"\0") + packet.destination.rjust(16, b"\0")
+    numbers = [int.from_bytes(addresses[at : at + 4]) for at in range(0, 32, 4)]
+    return [*numbers, packet.source_port, packet.destination_port, packet.protocol]
+
+
+def _search(block: Bytes, word: int, keys: Sequence[int]) -> int:
+    for _ in range(SEARCH_STEPS):
+        if not word & CHILD:
+            return word
+        line, key = word & LINE_MASK, keys[word >> 24 & 15]
+        word = word_at(block, line, sum(word_at(block, line, 8 + bound, 4) <= key for bound in range(7)), 4)
+    raise AssertionError("a search takes more steps than a packet goes")
+
+
+def _compare_rules(block: Bytes, word: int, keys: Sequence[int], otherwise: bool) -> bool:
+    kind = layout().struct("access_rule")
+    assert word >> 24 <= RULES_AT_PLACE
+    start = (word & LINE_MASK) * PLACE_BYTES
+    for rule in block[start : start + (word >> 24) * kind.itemsize].view(kind):
+        flags = int(rule["flags"])
+        port = keys[8] if flags & 16 else keys[9]
+        if (
+            (keys[3] ^ int(rule["source"])) >> int(rule["source_shift"]) == 0
+            and (keys[7] ^ int(rule["destination"])) >> int(rule["destination_shift"]) == 0
+            and (flags & 8 or keys[10] == rule["protocol"])
+            and 0 <= port - int(rule["first_port"]) <= rule["more_ports"]
+        ):
+            return bool(flags & 1)
     return otherwise
 
 
-def _vector(block: Bytes, root: int, key: bytes) -> int:
-    return (trie_find(block, root & LINE_MASK, key, LIST_STRIDE) if root & CHILD else root) & LINE_MASK
+def _ask_vectors(block: Bytes, classifier: Any, places: Sequence[int]) -> bool:
+    size = 1 << int(classifier["word_shift"]) - 3
+    summary = _common(_number(block, place, 8) for place in places)
+    for index in range(64):
+        rules = _common(_word(block, place, index, size) for place in places) if summary >> index & 1 else 0
+        if rules:
+            return bool(_number(block, int(classifier["actions"]) * PLACE_BYTES + index * size, size) & rules & -rules)
+    return bool(classifier["otherwise"])
 
 
-def _word(block: Bytes, line: int, index: int) -> int:
+def _word(block: Bytes, place: int, index: int, size: int) -> int:
     """Word `index` of a vector, which holds only those that its summary names."""
-    below = word_at(block, line, 0, 8) & ((1 << index) - 1)
-    return word_at(block, line, 1 + below.bit_count(), 8)
+    below = _number(block, place, 8) & ((1 << index) - 1)
+    return _number(block, place + 8 + below.bit_count() * size, size)
+
+
+def _number(block: Bytes, at: int, size: int) -> int:
+    return int.from_bytes(block[at : at + size].tobytes(), "little")
 
 
 def _common(words: Iterable[int]) -> int:

@@ -15,7 +15,7 @@ from tests.unit.programming.arena import TCP, UDP, Packet, allows, layout
 
 PREFIXES = {
     4: ("0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.1.0/24", "10.1.1.128/25", "10.1.1.7/32", "255.255.255.255/32"),
-    6: ("::/0", "fd00::/8", "fd00:1::/64", "fd00:1::/120", "fd00:1::7/128", "fd00:1::7:0/112"),
+    6: ("::/0", "fd00::/8", "fd00:1:8000::/33", "fd00:1::/64", "fd00:1::/120", "fd00:1::7/128", "fd00:1::7:0/112"),
 }
 ADDRESSES = {
     4: ("10.1.1.7", "10.1.1.8", "10.1.1.200", "10.1.2.1", "10.9.9.9", "8.8.8.8", "255.255.255.255", "0.0.0.0"),
@@ -103,6 +103,49 @@ def test_of_many_rules_the_one_with_the_lowest_number_decides(count: int) -> Non
     block = compile_access_list(AccessControlList("long", (AppliesTo(6001),), rules=tuple(own)), layout())
     for port in range(count):
         assert allows(block, True, Packet(bytes(4), bytes(4), TCP, 9, port)) == (verdicts[port] == "allow")
+
+
+def test_many_rules_that_overlap_say_what_they_say_one_by_one() -> None:
+    """On both sides of every edge of prefixes in prefixes, with ports on neither side, on one and on both."""
+    random = Random(6)
+    bases = {32: int(ip_address("10.1.1.7")), 128: int(ip_address("fd00:1::7"))}
+
+    def prefix(bits: int) -> str:
+        length = random.randrange(bits + 1)
+        network = bases[bits] ^ random.choice((0, 0, 1 << random.randrange(bits)))
+        return str(ip_network((network.to_bytes(bits // 8), length), strict=False))
+
+    def rule(priority: int) -> AccessRule:
+        bits = random.choice(tuple(bases))
+        prefixes = [random.choice((None, prefix(bits), prefix(bits))) for _ in range(2)]
+        ports = [random.choice((None, "80", "1024-2047", "53,443,8000-8080")) for _ in range(2)]
+        protocol = random.choice((None, "udp", "tcp"))
+        return AccessRule(priority, "inbound", random.choice(("allow", "deny")), protocol, *prefixes, *ports)
+
+    def edge(bits: int) -> bytes:
+        network = ip_network(prefix(bits))
+        at = random.choice((int(network[0]), int(network[0]) - 1, int(network[-1]), int(network[-1]) + 1))
+        return (at % (1 << bits)).to_bytes(bits // 8)
+
+    for count in (9, 30, 300):
+        access_list = AccessControlList("dense", (AppliesTo(6001),), rules=tuple(rule(each) for each in range(count)))
+        block = compile_access_list(access_list, layout())
+        for _ in range(150):
+            bits = random.choice(tuple(bases))
+            ports = [random.choice((52, 53, 80, 443, 1024, 2047, 2048, 8080)) for _ in range(2)]
+            packet = Packet(edge(bits), edge(bits), random.choice((TCP, UDP, 1)), *ports)
+            assert allows(block, True, packet) == one_by_one(access_list, True, packet), packet
+
+
+def test_rules_that_do_not_overlap_take_little_memory() -> None:
+    own = tuple(
+        AccessRule(
+            number, "outbound", "allow", "udp", f"10.1.{number // 4}.0/24", f"20.{number % 250}.0.0/16", None, "53"
+        )
+        for number in range(1000)
+    )
+    block = compile_access_list(AccessControlList("sparse", (AppliesTo(6001),), rules=own), layout())
+    assert len(block) <= 20 * len(own)
 
 
 def test_as_many_rules_as_fit_are_all_there_and_one_more_is_refused_by_name() -> None:

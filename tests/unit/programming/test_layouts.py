@@ -16,15 +16,25 @@ from gateway.programming import (
     hash_table,
     memory,
     routes_block,
+    rule_tree,
+    search,
     services_block,
     trie,
 )
 from tests.unit.programming.arena import layout
 
-LINES = ("line", "directory", "directory_more", "rewrite", "table", "table_more", "subnet", "next_hop", "access_list")
+LINES = ("line", "directory", "directory_more", "rewrite", "table", "table_more", "subnet", "next_hop", "classifier")
 LINES += ("table_services", "table_compartment", "frontend", "rule", "translated", "choice")
-LINES += ("endpoint", "port", "domain", "root", "connection6")
-PARTS_OF_A_LINE = {"member": 2, "cell": 4, "cell6": 2, "connection": 4, "neighbour": 4, "neighbour6": 2}
+LINES += ("search_node", "endpoint", "port", "domain", "root", "connection6")
+PARTS_OF_A_LINE = {
+    "member": 2,
+    "access_rule": 4,
+    "cell": 4,
+    "cell6": 2,
+    "connection": 4,
+    "neighbour": 4,
+    "neighbour6": 2,
+}
 GATEWAY = Path(gateway.__file__).parent
 
 
@@ -87,6 +97,22 @@ def test_numbers_that_both_sides_write_down_are_the_same() -> None:
         "PORT_PROVIDER": directory_block.PORT_PROVIDER,
         "PORT_EXTERNAL": directory_block.PORT_EXTERNAL,
         "VECTOR_WORDS_MAX": classifier.RULES_MAX // 64,
+        "NODE_WORDS": search.NODE_WORDS,
+        "SEARCH_NODE": search.NODE,
+        "SEARCH_COUNT_SHIFT": search.COUNT_SHIFT,
+        "SEARCH_VECTORS": rule_tree.SEARCH_VECTORS,
+        "PLACE_BYTES": search.PLACE_BYTES,
+        "RULES_AT_PLACE": rule_tree.RULES_AT_PLACE,
+        "RULE_ALLOW": rule_tree.ALLOW,
+        "RULE_ANY_PROTOCOL": rule_tree.ANY_PROTOCOL,
+        "RULE_SOURCE_PORT": rule_tree.OF_SOURCE_PORT,
     }
     numbers = defined()
     assert {name: numbers.get(name) for name in both} == both
+
+
+def test_what_nodes_of_access_lists_ask_about_has_the_same_numbers() -> None:
+    numbers = layout().enum("search_key")
+    assert {name: numbers[name] for name in numbers if name != "SEARCH_KEYS"} == {
+        f"KEY_{key.name}": key for key in search.Key
+    }
