@@ -103,6 +103,12 @@ def _add_rule_index(builder: BlockBuilder, layout: Layout, rules: Iterable[Plann
 def _translated(plan: Plan) -> dict[str, _Translated]:
     """Tell of each machine that may answer for a frontend which is its own, and which rules its ports stand for."""
     after = {each.machine: each.number + 1 for each in plan.frontends if each.machine is not None}
+    # a machine that keeps a frontend's address sends from it: the address stands for itself
+    after |= {
+        rule.frontend.address: rule.frontend.number + 1
+        for rule in plan.rules
+        if rule.floating and not rule.frontend.vsid
+    }
     leading: dict[Chooser, list[PlannedRule]] = {}
     for rule in plan.rules:
         if rule.chooser is not None:

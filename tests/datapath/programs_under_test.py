@@ -67,7 +67,17 @@ class ProgramsUnderTest:
 
     def place(self, world: World) -> dict[str, str]:
         """Make the datapath what the world is; everything learned before is forgotten."""
-        for name in ("arena", "root", "tables", "choices", "domains", "endpoints", "ports", "connections", "neighbours"):
+        for name in (
+            "arena",
+            "root",
+            "tables",
+            "choices",
+            "domains",
+            "endpoints",
+            "ports",
+            "connections",
+            "neighbours",
+        ):
             self.datapath.maps[name].mmap()[:] = 0
         self.programmer = self.restarted(world.ports, world.router_mac, world.dscp)
         self.programmer.links_changed(
@@ -125,13 +135,14 @@ class ProgramsUnderTest:
         return Hop(hop.interface, number, hop.vlan, hop.source, b"", mac_bytes(hop.destination_mac), hop.mtu)
 
     def _learn(self, world: World) -> None:
-        """Write the neighbours that the world knows, as the programs would have."""
+        """Write the neighbours that the world knows, as the programs would have, where a port is some domain's."""
         ports = self.datapath.maps["ports"].records(self.layout.struct("port"))
         places = {(int(row["interface"]), int(row["vlan"])): row for row in ports if row["interface"]}
         memory = self.datapath.maps["neighbours"].mmap().reshape(-1, 64)
         for (interface, vlan, address), mac in world.neighbours.items():
-            row = places[self._indexes[interface], vlan]
-            _write_neighbour(memory, row, address, mac_bytes(mac), self.layout)
+            row = places.get((self._indexes[interface], vlan))
+            if row is not None:
+                _write_neighbour(memory, row, address, mac_bytes(mac), self.layout)
 
 
 def _write_neighbour(memory: numpy.ndarray, port: numpy.void, address: str, mac: bytes, layout: Layout) -> None:

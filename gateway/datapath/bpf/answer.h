@@ -130,7 +130,11 @@ static __always_inline MUST_CHECK int icmp_error(struct xdp_md *ctx, const struc
 	__u32 network = is_six(p) ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
 	__u64 before = p->network;
 
-	if (!parts || !router_address(p, source))
+	if (p->verdict == DROP_VIP_NOT_SERVED)
+		copy6(source, p->destination);
+	else if (!router_address(p, source))
+		return DROP_INTERNAL;
+	if (!parts)
 		return DROP_INTERNAL;
 	struct error_body *body = &parts->body;
 

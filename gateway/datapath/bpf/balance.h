@@ -279,15 +279,25 @@ static __always_inline MUST_CHECK int error_to_frontend(struct xdp_md *ctx, stru
 	if (!number) {
 		send_to(p, b->sought.flow.low, 0);
 		quote_from(p, r, b->sought.flow.low, sought_port(&b->sought));
-		if (rule->kind == RULE_BALANCED)
-			quote_to(p, r, rule->address, rule->port);
+		if (rule->kind != RULE_BALANCED)
+			return VERDICT_NONE;
+		quote_to(p, r, rule->address, rule->port);
+		if (same6(p->source, q->destination))
+			send_from(p, r, rule->address, 0);
 		return VERDICT_NONE;
 	}
 	if (!open_choice(&block, rule->choice) || !member_of(&block, b->sought.flow.low_port))
 		return DROP_VIP_NOT_SERVED;
-	send_to(p, member_of(&block, b->sought.flow.low_port)->address, 0);
-	if (!rule->floating)
-		quote_from(p, r, p->destination, rule->backend_port);
+	__u32 *address = member_of(&block, b->sought.flow.low_port)->address;
+
+	if (b->sought.flow.high_port)
+		quote_to(p, r, rule->address, b->sought.flow.high_port);
+	if (rule->floating) {
+		copy6(p->destination, address);
+	} else {
+		send_to(p, address, 0);
+		quote_from(p, r, address, rule->backend_port);
+	}
 	return VERDICT_NONE;
 }
 

@@ -14,7 +14,7 @@ static __always_inline bool find_answered(const struct packet *p, struct balanci
 		b->rule = sought_rule(&b->sought);
 		struct rule *rule = rule_of(p, b->rule);
 
-		if (rule && rule->kind == RULE_BALANCED && machine_port(rule) == port &&
+		if (rule && rule->kind == RULE_BALANCED && !b->sought.flow.high_port && machine_port(rule) == port &&
 		    is_address_of_member(rule, b->sought.flow.low_port, address))
 			return true;
 	}
@@ -95,6 +95,7 @@ static __always_inline MUST_CHECK int reach_internet(struct packet *p, struct re
 	rule = outbound_rule(p, &b->rule);
 	if (!rule)
 		return p->verdict;
+	p->error_type = 0;
 	if (p->fragment & 2)
 		return follow_fragment(p, r, b) ? DROP_NOT_TRANSLATABLE : VERDICT_NONE;
 	if (!has_ports(p->protocol) && !is_echo_request(p))
@@ -142,14 +143,14 @@ static __always_inline bool error_from_inside(struct xdp_md *ctx, struct packet 
 		quote_to(p, r, address, q->destination_port);
 		return true;
 	}
+	rule = outbound_rule(p, &b->rule);
 	p->protocol = q->protocol;
-	seek(&b->sought, p, q->destination, q->destination_port, 0, BY_CLIENT);
+	seek(&b->sought, p, q->destination, q->destination_port, b->rule, BY_REMOTE);
+	b->sought.flow.low_port = hash_of_remote(p, q->source, q->source_port);
 	bool found = find_translation(p->domain, &b->sought);
 
 	p->protocol = protocol;
-	b->rule = sought_rule(&b->sought);
-	rule = found ? rule_of(p, b->rule) : NULL;
-	if (!rule || rule->kind != RULE_OUTBOUND)
+	if (!rule || !found)
 		return false;
 	send_from(p, r, rule->address, 0);
 	quote_to(p, r, rule->address, b->sought.flow.high_port);

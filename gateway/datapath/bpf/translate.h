@@ -75,6 +75,18 @@ static __always_inline __u16 follow_udp(__u16 check, __u64 delta)
 	return !check ? 0 : now ? now : 0xffff;
 }
 
+/* The checksum behind a quoted packet's ports, if it was quoted too. */
+static __always_inline __u64 follow_quoted(__u16 *transport, void *data_end, __u8 protocol, __u32 quoted, __u64 addresses, __u64 ports, bool six)
+{
+	if (protocol == IPPROTO_UDP)
+		return exchange16(transport + 3, follow_udp(transport[3], addresses + ports));
+	if (protocol == IPPROTO_TCP && quoted >= 18 && (void *)(transport + 9) <= data_end)
+		return exchange16(transport + 8, follow(transport[8], addresses + ports));
+	if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6)
+		return exchange16(transport + 1, follow(transport[1], six ? addresses + ports : ports));
+	return 0;
+}
+
 /* The packet that an ICMP error quotes: its header and eight bytes. */
 static __always_inline MUST_CHECK int translate_quote(void *at, void *data_end, const struct packet *p, const struct rewriting *r, __u64 *delta)
 {
@@ -109,8 +121,7 @@ static __always_inline MUST_CHECK int translate_quote(void *at, void *data_end, 
 
 		*delta += exchange16(check, follow(*check, addresses));
 	}
-	if (protocol == IPPROTO_UDP)
-		*delta += exchange16(transport + 3, follow_udp(transport[3], addresses + ports));
+	*delta += follow_quoted(transport, data_end, protocol, p->network + p->length - p->transport - 8 - header, addresses, ports, six);
 	return VERDICT_NONE;
 }
 
