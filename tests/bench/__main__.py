@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import control, rows
+from tests.bench import balancing, control, rows
 from tests.bench.comparison import Contestant, Pace, rate, run_in_turn
 from tests.bench.figures import Figure, as_json, as_markdown, as_text
 from tests.bench.gateway import GatewayUnderTest
@@ -22,7 +22,7 @@ from tests.bench.rig import Rig, add_bare_redirect, address_provider_side
 from tests.bench.rows import Field
 from tests.bench.traffic import CORE, Measurement, Traffic
 
-GROUPS = ("noise", "forwarding", "lists", "ovs", "control")
+GROUPS = ("noise", "forwarding", "lists", "lb", "ovs", "control")
 SIZES = (1_000, 10_000, 100_000)
 FULL, QUICK = Pace(rounds=9, seconds=0.1), Pace(rounds=3, seconds=0.05)
 SWITCH_PACE = Pace(rounds=5, seconds=0.5)
@@ -67,6 +67,10 @@ def measure(chosen: argparse.Namespace, lifetime: ExitStack) -> Iterator[Figure]
         for size in chosen.sizes:
             yield from rows.listed(Field(measurement, pace, gateway, bare, turning), Plan(size))
     gateway.close()
+    if "lb" in chosen.groups:
+        balancer = GatewayUnderTest(rig, directory / "balancer", "internet")
+        yield from balancing.balanced(balancing.Field(measurement, pace, balancer, bare))
+        balancer.close()
     if "ovs" in chosen.groups:
         yield from switch(rig, measurement, directory / "ovs")
     if "control" in chosen.groups:

@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
@@ -16,13 +16,24 @@ from tests.bench import plan
 from tests.bench.namespaces import inside
 from tests.bench.rig import Router
 
+External = Literal["corpnet", "internet"]
+
 _API_PORT = 8443
 _COMMAND = str(Path(sys.executable).parent / "tgw")
 _PATIENCE = 300  # seconds
 
 
-def configuration(directory: Path, pins: Path) -> str:
-    """Return the text of gateway.toml."""
+_EXTERNAL = {
+    "corpnet": "",
+    "internet": f'''\
+addresses = ["{plan.INTERNET_LOCAL}/{plan.INTERNET_PREFIX_LENGTH}"]
+gateways = ["{plan.INTERNET_NEXT_HOP}"]
+''',
+}
+
+
+def configuration(directory: Path, pins: Path, external: External = "corpnet") -> str:
+    """Return the text of gateway.toml; `external` is what lies behind the external port, and the port's name."""
     return f"""\
 name = "bench"
 state_dir = "{directory / "state"}"
@@ -41,10 +52,10 @@ interface = "provider"
 addresses = ["{plan.GATEWAY_PA}/{plan.PROVIDER_NETWORK.prefixlen}"]
 
 [[ports]]
-name = "corpnet"
+name = "{external}"
 role = "external"
 interface = "external"
-"""
+{_EXTERNAL[external]}"""
 
 
 class Daemon:

@@ -18,9 +18,9 @@ _VXLAN_PORT, _VNI_VALID = 4789, 0x08000000
 _KEY_PRESENT = 0x2000
 
 
-def template(kind: Kind) -> bytes:
-    """Addresses, ports, VSID and VLAN are left 0, and the IPv4 checksum covers all but the addresses."""
-    packet = _packet()
+def template(kind: Kind, checksummed: bool) -> bytes:
+    """Addresses, ports, VSID, VLAN and tag are left 0, and no checksum covers them."""
+    packet = _packet(checksummed)
     if kind == "untagged":
         return _ethernet(CORPNET_MAC, EXTERNAL_MAC, _IPV4) + packet
     if kind == "tagged":
@@ -35,18 +35,25 @@ def template(kind: Kind) -> bytes:
     return _ethernet(HOST_MAC, PROVIDER_MAC, _IPV4) + _ipv4(protocol, len(carried)) + carried
 
 
-def _packet() -> bytes:
-    """IPv4 and UDP; UDP's checksum is 0, none."""
-    payload = struct.pack("=IHH14x", _MAGIC, 0, 0)
-    datagram = struct.pack(">HHHH", 0, 0, 8 + len(payload), 0) + payload
-    return _ipv4(socket.IPPROTO_UDP, len(datagram)) + datagram
+def _packet(checksummed: bool) -> bytes:
+    """IPv4 and UDP, whose checksum is 0, none, unless it is wanted (RFC 768)."""
+    payload = struct.pack("=IHHI10x", _MAGIC, 0, 0, 0)
+    length = 8 + len(payload)
+    pseudo_header = struct.pack(">HH", socket.IPPROTO_UDP, length)
+    checksum = _checksum(pseudo_header + struct.pack(">HHHH", 0, 0, length, 0) + payload) if checksummed else 0
+    return _ipv4(socket.IPPROTO_UDP, length) + struct.pack(">HHHH", 0, 0, length, checksum) + payload
 
 
 def _ipv4(protocol: int, carried: int) -> bytes:
     header = struct.pack(">BBHHHBBH8x", 0x45, 0, 20 + carried, 0, _DONT_FRAGMENT, 64, protocol, 0)
-    total = sum(struct.unpack(">10H", header))
+    return header[:10] + struct.pack(">H", _checksum(header)) + header[12:]
+
+
+def _checksum(data: bytes) -> int:
+    """RFC 1071."""
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
     total = (total & 0xFFFF) + (total >> 16)
-    return header[:10] + struct.pack(">H", ~total & 0xFFFF) + header[12:]
+    return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
 
 
 def _ethernet(source: str, destination: str, kind: int) -> bytes:

@@ -21,10 +21,10 @@ from gateway.underlay.hop import Hop
 from gateway.underlay.network import Link
 from gateway.underlay.underlay import Underlay
 from tests.bench import plan, policies
-from tests.bench.daemon import as_body, configuration
+from tests.bench.daemon import External, as_body, configuration
 from tests.bench.namespaces import inside
 from tests.bench.plan import Plan
-from tests.bench.policies import Direction
+from tests.bench.policies import Direction, Document
 from tests.bench.rig import CORPNET_MAC, OUTSIDE, Rig, Router, address_provider_side
 
 _DOMAINS = Plan(1_000).domains
@@ -35,21 +35,25 @@ _PATIENCE = 30  # seconds
 class GatewayUnderTest:
     """A gateway between two wires; gone with its pins after `close`."""
 
-    def __init__(self, rig: Rig, directory: Path) -> None:
+    def __init__(self, rig: Rig, directory: Path, external: External = "corpnet") -> None:
         self._lifetime = rig.lifetime.enter_context(ExitStack())
-        self.router: Router = rig.add("gateway")
+        self._external = external
+        self.router: Router = rig.add("gateway" if external == "corpnet" else "balancer")
         address_provider_side(self.router, Plan(1_000))
         self._hops_changed = threading.Event()
         with inside(self.router.namespace):
             self._programmer = self._start(directory)
         with inside(OUTSIDE):
-            self._corpnet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-            self._corpnet.bind((self.router.far_end("external"), 0))
-        self._lifetime.enter_context(self._corpnet)
+            self._outside = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+            self._outside.bind((self.router.far_end("external"), 0))
+        self._lifetime.enter_context(self._outside)
 
     def program(self, policy: Plan, encapsulation: str, listed: Direction | None = None) -> None:
         """Make it forward by a new policy, without any connection from before. Errors: RuntimeError."""
-        document = policies.document(policy, encapsulation, listed)
+        self.apply(policies.document(policy, encapsulation, listed))
+
+    def apply(self, document: Document) -> None:
+        """Make it forward by a new policy, without any connection from before. Errors: RuntimeError."""
         with inside(self.router.namespace):
             self._programmer.apply(Policy((), ()))
             errors = self._programmer.apply(parse_json(as_body(document)))
@@ -60,10 +64,14 @@ class GatewayUnderTest:
                 raise RuntimeError(f"no way to {', '.join(unresolved)} within {_PATIENCE} s")
             self._hops_changed.clear()
 
-    def introduce_corpnet(self) -> None:
-        """Ask for the gateway's address on every VLAN, as CorpNet's router."""
+    def introduce_outside(self) -> None:
+        """Ask for the gateway's address as the router outside: CorpNet's on every VLAN, or the Internet's."""
+        if self._external == "internet":
+            self._outside.send(_arp_request(plan.INTERNET_NEXT_HOP, plan.INTERNET_LOCAL))
+            return
         for domain in range(_DOMAINS):
-            self._corpnet.send(_arp_request(vlan=domain + 1))
+            tag = struct.pack(">HH", 0x8100, domain + 1)
+            self._outside.send(_arp_request(plan.CORPNET_NEXT_HOP, plan.CORPNET_LOCAL, tag))
 
     def used_bytes(self) -> int:
         """Return how much of the table memory holds something."""
@@ -78,7 +86,7 @@ class GatewayUnderTest:
         shutil.rmtree(pin_directory, ignore_errors=True)
         self._lifetime.callback(shutil.rmtree, pin_directory, ignore_errors=True)
         file = directory / "gateway.toml"
-        file.write_text(configuration(directory, pin_directory))
+        file.write_text(configuration(directory, pin_directory, self._external))
         settings = load(file)
         pins = self._lifetime.enter_context(PinDirectory.hold(pin_directory, directory / "lock"))
         datapath = Datapath.create(pins, build(), sizes=_SIZES)
@@ -98,9 +106,9 @@ class GatewayUnderTest:
         return programmer
 
 
-def _arp_request(vlan: int) -> bytes:
+def _arp_request(asker: str, wanted: str, tag: bytes = b"") -> bytes:
     """RFC 826."""
     sender, broadcast = bytes.fromhex(CORPNET_MAC.replace(":", "")), b"\xff" * 6
-    next_hop, local = (socket.inet_aton(address) for address in (plan.CORPNET_NEXT_HOP, plan.CORPNET_LOCAL))
-    ethernet = broadcast + sender + struct.pack(">HHH", 0x8100, vlan, 0x0806)
-    return ethernet + struct.pack(">HHBBH", 1, 0x0800, 6, 4, 1) + sender + next_hop + bytes(6) + local
+    ethernet = broadcast + sender + tag + struct.pack(">H", 0x0806)
+    request = struct.pack(">HHBBH", 1, 0x0800, 6, 4, 1)
+    return ethernet + request + sender + socket.inet_aton(asker) + bytes(6) + socket.inet_aton(wanted)

@@ -13,6 +13,10 @@ RULES_PER_REMOTE = 4
 PORT_CLASSES = 250
 FIRST_PORT = 10000
 PORT_STRIDE = 20
+MEMBERS = 10
+VIP_PORT = 443
+MEMBER_PORT = 8443
+FLOWS_MAX = 131072
 
 FIRST_VSID = 5000
 FIRST_CA = int(IPv4Address("10.1.0.4"))
@@ -23,6 +27,10 @@ GATEWAY_PA = "192.168.6.2"
 CORPNET_LOCAL = "157.1.0.254"
 CORPNET_PREFIX_LENGTH = 16
 CORPNET_NEXT_HOP = "157.1.0.1"
+INTERNET_LOCAL = "198.51.100.1"
+INTERNET_PREFIX_LENGTH = 24
+INTERNET_NEXT_HOP = "198.51.100.254"
+FIRST_VIP = int(IPv4Address("198.51.100.100"))
 ROUTER_MAC = "00-1d-d8-b7-1c-00"
 
 LONGEST_NESTED = 5  # prefixes of length 28 to 32 that hold one record's CA and no other record's
@@ -33,13 +41,14 @@ class Plan:
     """`records` lookup records in all, spread evenly over `domains`, at `hosts` provider addresses.
 
     Every domain has the same addresses, unless `overlapping` is False (for Linux, whose one routing table cannot tell
-    tenants apart). At most 100,000 records in 100 domains.
+    tenants apart). At most 100,000 records in 100 domains. `mixed`: NVGRE to every other host, else VXLAN to all.
     """
 
     records: int
     domains: int = 100
     hosts: int = 100
     overlapping: bool = True
+    mixed: bool = False
 
     @property
     def records_per_domain(self) -> int:
@@ -78,6 +87,9 @@ class Plan:
 
     def provider_address(self, host: int) -> IPv4Address:
         return IPv4Address(FIRST_PA + host)
+
+    def vip(self, domain: int) -> IPv4Address:
+        return IPv4Address(FIRST_VIP + domain)
 
     def vsid(self, domain: int, subnet: int) -> int:
         return FIRST_VSID + domain * SUBNETS + subnet

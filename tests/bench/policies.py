@@ -56,12 +56,13 @@ def _domain(plan: Plan, number: int, encapsulation: str, listed: Direction | Non
 
 
 def _record(plan: Plan, domain: int, index: int, encapsulation: str) -> Document:
+    host = plan.host(domain, index)
     return {
         "vsid": plan.vsid(domain, index % addresses.SUBNETS),
         "customer_address": str(plan.customer_address(domain, index)),
         "mac": plan.mac(domain, index),
-        "provider_address": str(plan.provider_address(plan.host(domain, index))),
-        "encapsulation": encapsulation,
+        "provider_address": str(plan.provider_address(host)),
+        "encapsulation": "nvgre" if plan.mixed and host % 2 == 0 else encapsulation,
     }
 
 

@@ -33,8 +33,8 @@ class Gateway(Protocol):
         """Return how much of the table memory holds something."""
         ...
 
-    def introduce_corpnet(self) -> None:
-        """Let it learn CorpNet's next hop on every VLAN."""
+    def introduce_outside(self) -> None:
+        """Let it learn the next hops outside."""
         ...
 
 
@@ -51,7 +51,7 @@ class Field:
     linux_plan: Plan | None = None
 
     def against_bare(self, name: str, traffic: Traffic, expected: Expected, bound: Bound | None) -> Figure:
-        self.gateway.introduce_corpnet()
+        self.gateway.introduce_outside()
         bare = self.turning if traffic.destination == "other_subnet" else self.bare
         contestants = Contestant(self.gateway.router, traffic, expected), Contestant(bare, traffic, "unchanged")
         ours, other = run_in_turn(self.measurement, self.pace, *contestants)
@@ -60,7 +60,7 @@ class Field:
     def against_both(
         self, name: str, traffic: Traffic, expected: Expected, linux: Contestant, times: Bound
     ) -> list[Figure]:
-        self.gateway.introduce_corpnet()
+        self.gateway.introduce_outside()
         ours, bare, other = run_in_turn(
             self.measurement,
             self.pace,
@@ -132,7 +132,7 @@ def listed(field: Field, policy: Plan) -> Iterator[Figure]:
 
 def _established(field: Field, name: str, requests: Traffic, replies: Traffic, bound: Bound | None) -> Figure:
     """Open every flow, answer it, then send requests at random."""
-    field.gateway.introduce_corpnet()
+    field.gateway.introduce_outside()
     broken = 0
     for traffic in (requests, replies):
         once = replace(traffic, selection="in_turn")

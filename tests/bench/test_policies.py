@@ -10,10 +10,11 @@ import pytest
 
 from gateway.configuration import Port
 from gateway.policy import document, validation
-from tests.bench import plan, policies
+from tests.bench import plan, policies, pools
 from tests.bench.plan import Plan
 
 PORTS = {
+    "internet": Port(name="internet", role="external", interface="external", addresses=("198.51.100.1/24",)),
     "provider": Port(name="provider", role="provider", interface="provider", addresses=("192.168.6.2/16",)),
     "corpnet": Port(name="corpnet", role="external", interface="external"),
 }
@@ -24,6 +25,15 @@ def test_the_policies_are_valid(records: int, listed: policies.Direction | None)
     text = json.dumps(policies.document(Plan(records, domains=4), "vxlan", listed)).encode()
     policy = document.parse_json(text, check=lambda parsed: validation.faults(parsed, PORTS))
     assert sum(len(domain.lookup_records) for domain in policy.routing_domains) == records
+
+
+def test_the_policies_of_load_balancers_are_valid_and_their_members_are_at_hosts_of_both_encapsulations() -> None:
+    text = json.dumps(pools.document(Plan(10_000, mixed=True))).encode()
+    policy = document.parse_json(text, check=lambda parsed: validation.faults(parsed, PORTS))
+    encapsulations = Counter(
+        record.encapsulation for domain in policy.routing_domains for record in domain.lookup_records[: plan.MEMBERS]
+    )
+    assert encapsulations == {"nvgre": 500, "vxlan": 500}
 
 
 def test_constants_of_the_plan_are_those_of_the_c_header() -> None:

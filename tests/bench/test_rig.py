@@ -27,7 +27,7 @@ def linux(rig: Rig) -> Router:
 
 def test_what_is_only_redirected_all_arrives_and_counts_as_wrong_where_it_was_to_be_routed(rig: Rig) -> None:
     bare, measurement = add_bare_redirect(rig, "bare"), Measurement(rig)
-    due: tuple[Expected, ...] = ("corpnet", "corpnet_untagged", "nvgre", "vxlan")
+    due: tuple[Expected, ...] = ("corpnet", "corpnet_untagged", "nvgre", "vxlan", "balanced", "client")
     for frame in ("nvgre", "vxlan"):
         traffic = Traffic(Plan(1_000), frame, "corpnet")
         unchanged = measurement.send(traffic, bare, "unchanged", 20_000)

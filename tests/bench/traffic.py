@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy
 
+from gateway.datapath.maps import Bytes
 from gateway.datapath.test_run import live_frames
 from tests.bench import frames, plan
 from tests.bench.plan import Plan
@@ -20,7 +21,7 @@ SAMPLE_EVERY = 64  # packets, of sink.c
 _ONE = word(0)
 
 Selection = Literal["random", "established", "in_turn", "new"]
-Expected = Literal["unchanged", "corpnet", "corpnet_untagged", "nvgre", "vxlan"]
+Expected = Literal["unchanged", "corpnet", "corpnet_untagged", "nvgre", "vxlan", "balanced", "client"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +30,19 @@ class Traffic:
 
     plan: Plan
     frame: frames.Kind
-    destination: Literal["corpnet", "other_subnet", "vm"]
+    destination: Literal["corpnet", "other_subnet", "vm", "vip", "client"]
     selection: Selection = "random"
     flows: int = 1
     client: Literal["vm", "remote"] = "vm"
 
     @property
     def enters(self) -> str:
-        return "external" if self.destination == "vm" else "provider"
+        return "external" if self.destination in ("vm", "vip") else "provider"
+
+    @property
+    def checksummed(self) -> bool:
+        """Tell whether UDP has a checksum, as what is translated has in life."""
+        return self.destination in ("vip", "client")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +59,20 @@ class Measurement:
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
+        self._members: dict[str, Bytes] = {}
 
-    def send(self, traffic: Traffic, router: Router, expected: Expected, count: int) -> Sample:
-        """Send exactly so many packets."""
-        self._configure(traffic, router, expected)
+    def send(self, traffic: Traffic, router: Router, expected: Expected, count: int, *, learns: bool = False) -> Sample:
+        """Send exactly so many packets. `learns`: flows belong from now on to the members that they are sent to."""
+        self._configure(traffic, router, expected, learns)
         self._clear()
+        template = frames.template(traffic.frame, traffic.checksummed)
         with _alone_on_core():
-            live_frames(
-                self._rig.generator.programs[f"generate_{traffic.frame}"], frames.template(traffic.frame), count
-            )
+            live_frames(self._rig.generator.programs[f"generate_{traffic.frame}"], template, count)
+        if learns:
+            self._members[router.name] = self._rig.sink.maps["members"].mmap().copy()
         return self._read(count)
 
-    def _configure(self, traffic: Traffic, router: Router, expected: Expected) -> None:
+    def _configure(self, traffic: Traffic, router: Router, expected: Expected, learns: bool) -> None:
         layout = self._rig.generator.layout
         settings = numpy.zeros((), layout.struct("settings"))
         policy = traffic.plan
@@ -80,11 +88,14 @@ class Measurement:
             "domain_stride": policy.domain_stride,
             "sharing_shift": policy.sharing_shift,
             "nested": policy.nested,
+            "first_vip": plan.FIRST_VIP,
+            "mixed": policy.mixed,
             "selection": layout.enum("selection")[f"SELECT_{traffic.selection.upper()}"],
             "flows": traffic.flows,
-            "client": layout.enum("client")[f"CLIENT_{traffic.client.upper()}"],
+            "client": layout.enum("opener")[f"CLIENT_{traffic.client.upper()}"],
             "destination": layout.enum("destination")[f"TO_{traffic.destination.upper()}"],
             "output": router.ports[traffic.enters],
+            "learns": learns,
             "expected": layout.enum("expected")[f"EXPECT_{expected.upper()}"],
             "router_mac": _mac_bytes(plan.ROUTER_MAC),
             "next_hop_mac": _mac_bytes(CORPNET_MAC),
@@ -93,7 +104,10 @@ class Measurement:
             settings[name] = value
         for programs in (self._rig.generator, self._rig.sink):
             programs.maps["settings"].update(_ONE, settings.tobytes())
-        self._rig.generator.maps["template"].update(_ONE, frames.template(traffic.frame).ljust(frames.LONGEST, b"\0"))
+            if router.name in self._members:
+                programs.maps["members"].mmap()[:] = self._members[router.name]
+        template = frames.template(traffic.frame, traffic.checksummed)
+        self._rig.generator.maps["template"].update(_ONE, template.ljust(frames.LONGEST, b"\0"))
 
     def _clear(self) -> None:
         arrived = self._rig.sink.maps["arrived"]

@@ -4,8 +4,6 @@
  */
 #include "plan.h"
 
-#define GOLDEN 0x9E3779B1 /* odd: multiplying by it only reorders the 32-bit numbers */
-
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -15,7 +13,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);
-	__uint(max_entries, 16);
+	__uint(max_entries, 32);
 	__type(key, __u32);
 	__type(value, __u32);
 } devices SEC(".maps");
@@ -32,6 +30,7 @@ struct flow {
 	__u32 source, destination; /* CA or remote address, in host order */
 	__u32 sender;		   /* the record it comes from, if from a VM */
 	__u32 marked;		   /* the record that the tag names */
+	__u32 number;		   /* of a flow to a VIP */
 	__u32 entropy;
 	__u16 source_port, destination_port;
 };
@@ -52,27 +51,53 @@ static __always_inline __u32 next_turn(void)
 	return counter ? (*counter)++ : 0;
 }
 
+static __always_inline __u32 next_number(const struct settings *s)
+{
+	switch (s->selection) {
+	case SELECT_ESTABLISHED:
+		return (__u64)bpf_get_prandom_u32() * s->flows >> 32;
+	case SELECT_IN_TURN:
+		return next_turn() % s->flows;
+	default:
+		return next_turn();
+	}
+}
+
 /* Two 32-bit numbers that stand for a flow: *where picks VM and rule, *which tells apart the flows that share them. */
 static __always_inline void pick(const struct settings *s, __u32 *where, __u32 *which)
 {
-	__u32 number;
-
-	switch (s->selection) {
-	case SELECT_RANDOM:
+	if (s->selection == SELECT_RANDOM) {
 		*where = bpf_get_prandom_u32();
 		*which = bpf_get_prandom_u32();
 		return;
-	case SELECT_ESTABLISHED:
-		number = (__u64)bpf_get_prandom_u32() * s->flows >> 32;
-		break;
-	case SELECT_IN_TURN:
-		number = next_turn() % s->flows;
-		break;
-	default:
-		number = next_turn();
 	}
+	__u32 number = next_number(s);
+
 	*where = number * GOLDEN;
-	*which = number * 0x85EBCA6B;
+	*which = number * OTHER_ODD;
+}
+
+/* A client's flow to a VIP, or back from the member that has it. */
+static __always_inline void choose_balanced(const struct settings *s, struct flow *f)
+{
+	f->number = next_number(s);
+	struct client client = client_of(s, f->number);
+	__u32 *member = bpf_map_lookup_elem(&members, &f->number);
+
+	f->domain = client.domain;
+	f->entropy = f->number;
+	if (s->destination == TO_VIP) {
+		f->source = client.address;
+		f->source_port = client.port;
+		f->destination = s->first_vip + client.domain;
+		f->destination_port = VIP_PORT;
+		return;
+	}
+	f->sender = f->marked = member && *member ? *member - 1 : 0;
+	f->source = customer_address(s, client.domain, f->sender);
+	f->source_port = MEMBER_PORT;
+	f->destination = client.address;
+	f->destination_port = client.port;
 }
 
 /* Each flow satisfies exactly one rule of its VSID's list, so the matches spread over the whole list. */
@@ -80,6 +105,10 @@ static __always_inline void choose(const struct settings *s, struct flow *f)
 {
 	__u32 where, which;
 
+	if (s->destination >= TO_VIP) {
+		choose_balanced(s, f);
+		return;
+	}
 	pick(s, &where, &which);
 	f->entropy = which;
 	f->domain = draw(&where, s->domains);
@@ -104,17 +133,22 @@ static __always_inline void choose(const struct settings *s, struct flow *f)
 	f->destination_port = from_client ? service : client;
 }
 
-/* RFC 1071: `header` holds the checksum of all but the two addresses. */
-static __always_inline void put_addresses(struct iphdr *header, __be32 source, __be32 destination)
+/* RFC 1071: a checksum of all but some words, and those. */
+static __always_inline __u16 complete(__u16 check, __u64 words)
 {
-	__u64 sum = (__u64)(__u16)~header->check + source + destination;
+	__u64 sum = (__u16)~check + words;
 
-	header->saddr = source;
-	header->daddr = destination;
 	sum = (sum & 0xffffffff) + (sum >> 32);
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
-	header->check = ~((sum & 0xffff) + (sum >> 16));
+	return ~((sum & 0xffff) + (sum >> 16));
+}
+
+static __always_inline void put_addresses(struct iphdr *header, __be32 source, __be32 destination)
+{
+	header->saddr = source;
+	header->daddr = destination;
+	header->check = complete(header->check, (__u64)source + destination);
 }
 
 static __always_inline void put_packet(struct iphdr *ip, const struct flow *f)
@@ -127,6 +161,10 @@ static __always_inline void put_packet(struct iphdr *ip, const struct flow *f)
 	udp->dest = bpf_htons(f->destination_port);
 	*(__u16 *)&tag->domain = f->domain;
 	*(__u16 *)&tag->record = f->marked;
+	*(__u32 *)&tag->number = f->number;
+	if (udp->check) /* 0: none (RFC 768) */
+		udp->check = complete(udp->check, (__u64)ip->saddr + ip->daddr + *(__u32 *)&udp->source + *(__u32 *)&tag->domain +
+							  f->number) ?: 0xffff;
 }
 
 /* In words: clang takes packed structures to be misaligned, and would copy them byte by byte. */

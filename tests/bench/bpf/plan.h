@@ -22,7 +22,13 @@
 #define PORT_CLASSES 250
 #define FIRST_PORT 10000
 #define PORT_STRIDE 20
+#define MEMBERS 10	      /* the first records of a domain are the members of its pool */
+#define VIP_PORT 443
+#define MEMBER_PORT 8443
+#define FLOWS_MAX 131072      /* whose members are known */
 #define MAGIC 0x62656e63
+#define GOLDEN 0x9E3779B1     /* odd: multiplying by it only reorders the 32-bit numbers */
+#define OTHER_ODD 0x85EBCA6B
 
 #define NVGRE_FLAGS 0x2000
 #define NVGRE_PROTOCOL 0x6558
@@ -36,8 +42,8 @@ enum selection {
 	SELECT_NEW = 3,		/* a flow that was not seen before */
 };
 
-enum client { CLIENT_VM = 0, CLIENT_REMOTE = 1 };
-enum destination { TO_CORPNET = 0, TO_OTHER_SUBNET = 1, TO_VM = 2 };
+enum opener { CLIENT_VM = 0, CLIENT_REMOTE = 1 };
+enum destination { TO_CORPNET = 0, TO_OTHER_SUBNET = 1, TO_VM = 2, TO_VIP = 3, TO_CLIENT = 4 };
 
 enum expected {
 	EXPECT_UNCHANGED = 0,
@@ -45,6 +51,8 @@ enum expected {
 	EXPECT_CORPNET_UNTAGGED = 2,
 	EXPECT_NVGRE = 3,
 	EXPECT_VXLAN = 4,
+	EXPECT_BALANCED = 5, /* at a member of the pool */
+	EXPECT_CLIENT = 6,   /* in the VIP's name */
 };
 
 struct settings {
@@ -56,16 +64,19 @@ struct settings {
 	__u32 domain_stride; /* addresses between two domains' CAs: 0 where tenants have equal addresses */
 	__u32 sharing_shift; /* 1 << this many records of a subnet lie in one CA prefix of an access list */
 	__u32 nested;	     /* CA prefixes of an access list that hold the same records */
+	__u32 first_vip;     /* of the first domain, in host order */
+	__u32 mixed;	     /* hosts with even numbers have NVGRE, the others VXLAN */
 
 	/* the generator's */
 	enum selection selection;
 	__u32 flows;
-	enum client client;	/* who opened the flows */
+	enum opener client;	/* who opened the flows */
 	enum destination destination;
 	__u32 output;	/* key in `devices` */
 
 	/* the sink's */
 	enum expected expected;
+	__u32 learns; /* the members that flows are sent to are the right ones from now on */
 	__u8 router_mac[6];  /* source of what the gateway sends inside the overlay */
 	__u8 next_hop_mac[6]; /* destination of what it sends to CorpNet */
 };
@@ -84,11 +95,21 @@ static __always_inline struct settings *read_settings(void)
 	return bpf_map_lookup_elem(&settings, &zero);
 }
 
+/* Which member has which flow to a VIP, plus one; 0: not known. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, FLOWS_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} members SEC(".maps");
+
 /* What every generated packet carries behind its UDP header, so that the sink knows where it belongs. */
 struct tag {
 	__u32 magic;
 	__u16 domain;
 	__u16 record; /* the VM that sent it to CorpNet, or that it is for */
+	__u32 number; /* of a flow to a VIP */
 } __attribute__((packed));
 
 struct vlan_header {
@@ -109,7 +130,7 @@ struct inner_frame {
 	struct iphdr ip;
 	struct udphdr udp;
 	struct tag tag;
-	__u8 filling[14];
+	__u8 filling[10];
 } __attribute__((packed)); /* 64 bytes */
 
 struct nvgre_frame {
@@ -131,7 +152,7 @@ struct packet_in_ethernet {
 	struct iphdr ip;
 	struct udphdr udp;
 	struct tag tag;
-	__u8 filling[14];
+	__u8 filling[10];
 } __attribute__((packed));
 
 struct tagged_frame {
@@ -147,12 +168,35 @@ static __always_inline __u32 customer_address(const struct settings *s, __u32 do
 	       record / SUBNETS * RECORD_STRIDE;
 }
 
+static __always_inline __u32 host_of(const struct settings *s, __u32 domain, __u32 record)
+{
+	return (domain * 7 + record) % s->hosts;
+}
+
 static __always_inline __u32 provider_address(const struct settings *s, __u32 domain, __u32 record)
 {
-	return s->first_pa + (domain * 7 + record) % s->hosts;
+	return s->first_pa + host_of(s, domain, record);
 }
 
 static __always_inline __u32 vsid_of(const struct settings *s, __u32 domain, __u32 record)
 {
 	return s->first_vsid + domain * SUBNETS + record % SUBNETS;
+}
+
+/* Who opened a flow to which domain's VIP; no two of 2^31 flows have the same client and port. */
+struct client {
+	__u32 domain, address;
+	__u16 port;
+};
+
+static __always_inline struct client client_of(const struct settings *s, __u32 number)
+{
+	__u32 where = number * GOLDEN, which = number * OTHER_ODD;
+	struct client client = {
+		.domain = (__u64)where * s->domains >> 32,
+		.address = s->first_remote + (which & 0xffff),
+		.port = 1024 + (which >> 16 & 0x7fff),
+	};
+
+	return client;
 }

@@ -3,6 +3,7 @@
 
 #define CPUS 256
 #define SAMPLE 64
+#define DATAGRAM (sizeof(struct inner_frame) - sizeof(struct ethhdr) - sizeof(struct iphdr)) /* bytes */
 
 struct counters {
 	__u64 packets, sampled, wrong;
@@ -53,21 +54,115 @@ static __always_inline bool right_for_corpnet(const struct settings *s, const st
 	       ip->saddr == bpf_htonl(customer_address(s, tag->domain, tag->record));
 }
 
-/* The MAC of a record: 02-00, domain, record; tests/bench/plan.py gives it. */
-static __always_inline bool right_for_vm(const struct settings *s, const struct iphdr *outer,
-					 const struct inner_frame *inner, __u32 vsid)
-{
-	const struct tag *tag = routed(&inner->ip);
+/* What a tunnel brought. */
+struct opened {
+	const struct iphdr *outer;
+	const struct inner_frame *inner; /* NULL: it is not what a tunnel brings */
+	__u32 vsid;
+	enum expected kind;
+};
 
-	if (!tag || !sound_header(outer) || inner->ethernet.h_proto != bpf_htons(ETH_P_IP))
-		return false;
+static __always_inline struct opened open_nvgre(void *data, void *end)
+{
+	struct nvgre_frame *frame = data;
+	struct opened opened = {};
+
+	if ((void *)(frame + 1) > end || frame->ethernet.h_proto != bpf_htons(ETH_P_IP) || frame->ip.protocol != IPPROTO_GRE ||
+	    frame->nvgre.flags != bpf_htons(NVGRE_FLAGS) || frame->nvgre.protocol != bpf_htons(NVGRE_PROTOCOL))
+		return opened;
+	opened.outer = &frame->ip;
+	opened.inner = &frame->inner;
+	opened.vsid = bpf_ntohl(frame->nvgre.key) >> 8;
+	opened.kind = EXPECT_NVGRE;
+	return opened;
+}
+
+static __always_inline struct opened open_vxlan(void *data, void *end)
+{
+	struct vxlan_frame *frame = data;
+	struct opened opened = {};
+
+	if ((void *)(frame + 1) > end || frame->ethernet.h_proto != bpf_htons(ETH_P_IP) || frame->ip.protocol != IPPROTO_UDP ||
+	    frame->udp.dest != bpf_htons(VXLAN_PORT) || frame->vxlan.flags != bpf_htonl(VXLAN_FLAGS))
+		return opened;
+	opened.outer = &frame->ip;
+	opened.inner = &frame->inner;
+	opened.vsid = bpf_ntohl(frame->vxlan.vni) >> 8;
+	opened.kind = EXPECT_VXLAN;
+	return opened;
+}
+
+/* The MAC of a record: 02-00, domain, record; tests/bench/plan.py gives it. */
+static __always_inline bool is_for(const struct settings *s, const struct opened *opened, __u32 domain, __u32 record)
+{
+	const struct inner_frame *inner = opened->inner;
 	const __be16 *mac = (const void *)inner->ethernet.h_dest;
 
-	return same_mac(inner->ethernet.h_source, s->router_mac) && mac[0] == bpf_htons(0x0200) &&
-	       mac[1] == bpf_htons(tag->domain) && mac[2] == bpf_htons(tag->record) &&
-	       inner->ip.daddr == bpf_htonl(customer_address(s, tag->domain, tag->record)) &&
-	       outer->daddr == bpf_htonl(provider_address(s, tag->domain, tag->record)) &&
-	       vsid == vsid_of(s, tag->domain, tag->record);
+	return sound_header(opened->outer) && inner->ethernet.h_proto == bpf_htons(ETH_P_IP) &&
+	       same_mac(inner->ethernet.h_source, s->router_mac) && mac[0] == bpf_htons(0x0200) &&
+	       mac[1] == bpf_htons(domain) && mac[2] == bpf_htons(record) &&
+	       inner->ip.daddr == bpf_htonl(customer_address(s, domain, record)) &&
+	       opened->outer->daddr == bpf_htonl(provider_address(s, domain, record)) &&
+	       opened->vsid == vsid_of(s, domain, record);
+}
+
+static __always_inline bool right_for_vm(const struct settings *s, const struct opened *opened)
+{
+	const struct tag *tag = opened->inner ? routed(&opened->inner->ip) : NULL;
+
+	return tag && is_for(s, opened, tag->domain, tag->record);
+}
+
+/* UDP with its pseudo header (RFC 768); all generated packets have the same length. */
+static __always_inline bool sound_datagram(const struct iphdr *ip)
+{
+	const __u16 *addresses = (const void *)&ip->saddr, *words = (const void *)(ip + 1);
+	const struct udphdr *udp = (const void *)(ip + 1);
+	__u32 sum = bpf_htons(IPPROTO_UDP) + udp->len;
+
+	for (int i = 0; i < 4; i++)
+		sum += addresses[i];
+	for (__u32 i = 0; i < DATAGRAM / 2; i++)
+		sum += words[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	return udp->check && (__u16)((sum & 0xffff) + (sum >> 16)) == 0xffff;
+}
+
+static __always_inline bool is_known_member(const struct settings *s, __u32 number, __u32 record)
+{
+	__u32 *member = bpf_map_lookup_elem(&members, &number);
+
+	return s->selection == SELECT_NEW || (member && *member == record + 1);
+}
+
+/* A client's packet with the address and the port of a member: of the one that has had the flow so far. */
+static __always_inline bool right_balanced(const struct settings *s, const struct opened *opened)
+{
+	const struct tag *tag = opened->inner ? routed(&opened->inner->ip) : NULL;
+
+	if (!tag)
+		return false;
+	const struct iphdr *ip = &opened->inner->ip;
+	const struct udphdr *udp = (const void *)(ip + 1);
+	__u32 record = bpf_ntohs(*(__be16 *)(opened->inner->ethernet.h_dest + 4));
+	struct client client = client_of(s, tag->number);
+	enum expected kind = s->mixed && host_of(s, client.domain, record) % 2 == 0 ? EXPECT_NVGRE : EXPECT_VXLAN;
+
+	return record < MEMBERS && opened->kind == kind && is_for(s, opened, client.domain, record) &&
+	       ip->saddr == bpf_htonl(client.address) && udp->source == bpf_htons(client.port) &&
+	       udp->dest == bpf_htons(MEMBER_PORT) && sound_datagram(ip) && is_known_member(s, tag->number, record);
+}
+
+static __always_inline void learn_member(const struct opened *opened)
+{
+	const struct tag *tag = opened->inner ? routed(&opened->inner->ip) : NULL;
+
+	if (tag) {
+		__u32 *member = bpf_map_lookup_elem(&members, &tag->number);
+
+		if (member)
+			*member = bpf_ntohs(*(__be16 *)(opened->inner->ethernet.h_dest + 4)) + 1;
+	}
 }
 
 static __always_inline bool right_tagged(const struct settings *s, void *data, void *end)
@@ -91,24 +186,22 @@ static __always_inline bool right_untagged(const struct settings *s, void *data,
 	       right_for_corpnet(s, &frame->ethernet, &frame->ip, routed(&frame->ip));
 }
 
-static __always_inline bool right_nvgre(const struct settings *s, void *data, void *end)
+/* A member's answer to a client. */
+static __always_inline bool right_for_client(const struct settings *s, void *data, void *end)
 {
-	struct nvgre_frame *frame = data;
+	struct inner_frame *frame = data;
 
-	return (void *)(frame + 1) <= end && frame->ethernet.h_proto == bpf_htons(ETH_P_IP) &&
-	       frame->ip.protocol == IPPROTO_GRE && frame->nvgre.flags == bpf_htons(NVGRE_FLAGS) &&
-	       frame->nvgre.protocol == bpf_htons(NVGRE_PROTOCOL) &&
-	       right_for_vm(s, &frame->ip, &frame->inner, bpf_ntohl(frame->nvgre.key) >> 8);
-}
+	if ((void *)(frame + 1) > end || frame->ethernet.h_proto != bpf_htons(ETH_P_IP))
+		return false;
+	const struct tag *tag = routed(&frame->ip);
 
-static __always_inline bool right_vxlan(const struct settings *s, void *data, void *end)
-{
-	struct vxlan_frame *frame = data;
+	if (!tag)
+		return false;
+	struct client client = client_of(s, tag->number);
 
-	return (void *)(frame + 1) <= end && frame->ethernet.h_proto == bpf_htons(ETH_P_IP) &&
-	       frame->ip.protocol == IPPROTO_UDP && frame->udp.dest == bpf_htons(VXLAN_PORT) &&
-	       frame->vxlan.flags == bpf_htonl(VXLAN_FLAGS) &&
-	       right_for_vm(s, &frame->ip, &frame->inner, bpf_ntohl(frame->vxlan.vni) >> 8);
+	return same_mac(frame->ethernet.h_dest, s->next_hop_mac) && frame->ip.saddr == bpf_htonl(s->first_vip + client.domain) &&
+	       frame->udp.source == bpf_htons(VIP_PORT) && frame->ip.daddr == bpf_htonl(client.address) &&
+	       frame->udp.dest == bpf_htons(client.port) && sound_datagram(&frame->ip);
 }
 
 /* What was only redirected: the tag stands where the generator put it, which the length tells. */
@@ -123,12 +216,10 @@ static __always_inline bool right_unchanged(void *data, void *end)
 	return data + sizeof(struct inner_frame) <= end && tag_of(&((struct inner_frame *)data)->ip);
 }
 
-static __always_inline bool right(void *data, void *end)
+static __always_inline bool right(const struct settings *s, void *data, void *end)
 {
-	struct settings *s = read_settings();
+	struct opened nvgre = open_nvgre(data, end), vxlan = open_vxlan(data, end);
 
-	if (!s)
-		return false;
 	switch (s->expected) {
 	case EXPECT_UNCHANGED:
 		return right_unchanged(data, end);
@@ -137,24 +228,41 @@ static __always_inline bool right(void *data, void *end)
 	case EXPECT_CORPNET_UNTAGGED:
 		return right_untagged(s, data, end);
 	case EXPECT_NVGRE:
-		return right_nvgre(s, data, end);
+		return right_for_vm(s, &nvgre);
+	case EXPECT_VXLAN:
+		return right_for_vm(s, &vxlan);
+	case EXPECT_BALANCED:
+		return nvgre.inner ? right_balanced(s, &nvgre) : right_balanced(s, &vxlan);
 	default:
-		return right_vxlan(s, data, end);
+		return right_for_client(s, data, end);
 	}
+}
+
+static __always_inline void learn(void *data, void *end)
+{
+	struct opened nvgre = open_nvgre(data, end), vxlan = open_vxlan(data, end);
+
+	learn_member(&nvgre);
+	learn_member(&vxlan);
 }
 
 static __always_inline void count(void *data, void *end)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct counters *c = bpf_map_lookup_elem(&arrived, &cpu);
+	struct settings *s = read_settings();
 
-	if (!c || ++c->packets % SAMPLE)
+	if (!c || !s)
+		return;
+	if (s->learns)
+		learn(data, end);
+	if (++c->packets % SAMPLE)
 		return;
 	c->sampled++;
 	c->last = bpf_ktime_get_ns();
 	if (!c->first)
 		c->first = c->last;
-	if (!right(data, end))
+	if (!right(s, data, end))
 		c->wrong++;
 }
 
