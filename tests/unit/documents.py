@@ -34,5 +34,20 @@ def red(**fields: Any) -> Document:
     } | fields
 
 
+def tunnel(name: str = "headquarters", peer: str = "198.51.100.20", prefix: str = "10.2.0.0/24") -> Document:
+    authentication = {"method": "psk", "secret": "correct-horse-battery-staple"}
+    connection = {"name": name, "type": "ipsec", "remote_address": peer, "authentication": authentication}
+    return connection | {"routes": [{"prefix": prefix}]}
+
+
+WEB = {
+    "name": "web",
+    "frontends": [{"name": "www", "address": "203.0.113.80", "public": True}],
+    "backend_pools": [{"name": "vms", "members": [{"customer_address": "10.1.1.11", "weight": 3}]}],
+    "probes": [{"name": "tcp", "protocol": "tcp", "port": 80}],
+    "rules": [{"name": "http", "frontend": "www", "pool": "vms", "probe": "tcp", "protocol": "tcp", "port": 80}],
+}
+
+
 def policy(*domains: Document) -> Document:
     return {"routing_domains": list(domains)}

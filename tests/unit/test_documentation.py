@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from documents import WEB, blue, policy, tunnel
 from live_gateway import LiveGateway
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
@@ -70,6 +71,9 @@ def test_the_drop_reasons_are_those_of_the_programs() -> None:
 
 def test_the_metrics_are_those_that_are_served(gateway: LiveGateway) -> None:
     with gateway.client() as client:
+        client.put(
+            "/v1/policy", json=policy(blue(network_connections=[tunnel()], load_balancers=[WEB]))
+        ).raise_for_status()
         served = {
             family.name + ("_total" if family.type == "counter" else ""): sorted(
                 {label for sample in family.samples for label in sample.labels}

@@ -1,35 +1,14 @@
 """Load balancers and tunnels in status, on paths of their own, and in metrics."""
 
-from documents import blue, policy
+from documents import WEB, blue, policy, tunnel
 from live_gateway import BLUE, LiveGateway
 from prometheus_client.parser import text_string_to_metric_families
 
 NAME = "head/quarters 1"  # a name may have anything in it
-DOMAIN = blue(
-    network_connections=[
-        {
-            "name": NAME,
-            "type": "ipsec",
-            "remote_address": "198.51.100.20",
-            "authentication": {"method": "psk", "secret": "correct-horse-battery-staple"},
-            "routes": [{"prefix": "10.2.0.0/24"}],
-        }
-    ],
-    load_balancers=[
-        {
-            "name": "web",
-            "frontends": [{"name": "www", "address": "203.0.113.80", "public": True}],
-            "backend_pools": [{"name": "vms", "members": [{"customer_address": "10.1.1.11"}]}],
-            "probes": [{"name": "tcp", "protocol": "tcp", "port": 80}],
-            "rules": [
-                {"name": "http", "frontend": "www", "pool": "vms", "probe": "tcp", "protocol": "tcp", "port": 80}
-            ],
-        }
-    ],
-)
+DOMAIN = blue(network_connections=[tunnel(NAME)], load_balancers=[WEB])
 MEMBER = {
     "customer_address": "10.1.1.11",
-    "weight": 1,
+    "weight": 3,
     "state": "active",
     "status": "healthy",
     "since": "1970-01-01T00:00:03.000+00:00",
@@ -51,9 +30,10 @@ def test_status_and_the_domains_own_paths_tell_the_same(gateway: LiveGateway) ->
     assert domain["load_balancers"] == [{"name": "web", "pools": [pool]}]
     assert pools == {"pools": [{"load_balancer": "web", **pool}], "fault": "no compartment"}
     assert tunnels == {"tunnels": domain["tunnels"], "fault": "no compartment"}
-    (tunnel,) = tunnels["tunnels"]
-    assert (tunnel["name"], tunnel["state"], tunnel["since"]) == (NAME, "connecting", "1970-01-01T00:00:01.000+00:00")
-    assert tunnel["last_error"] == {
+    (headquarters,) = tunnels["tunnels"]
+    assert (headquarters["name"], headquarters["state"]) == (NAME, "connecting")
+    assert headquarters["since"] == "1970-01-01T00:00:01.000+00:00"
+    assert headquarters["last_error"] == {
         "code": "silent",
         "text": "the peer 198.51.100.20 does not answer",
         "at": "1970-01-01T00:00:02.000+00:00",

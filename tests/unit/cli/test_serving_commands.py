@@ -6,10 +6,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from documents import blue, policy, red
+from documents import WEB, blue, policy, red, tunnel
 from live_gateway import BLUE, LiveGateway
 from typer.testing import Result
 
@@ -18,26 +17,10 @@ TGW = Path(sys.executable).parent / "tgw"
 HEADQUARTERS, BRANCH = "headquarters", "branch"
 
 
-def tunnel(name: str, peer: str) -> dict[str, Any]:
-    authentication = {"method": "psk", "secret": "correct-horse-battery-staple"}
-    return {"name": name, "type": "ipsec", "remote_address": peer, "authentication": authentication} | {
-        "routes": [{"prefix": "10.2.0.0/24" if name == HEADQUARTERS else "10.3.0.0/24"}]
-    }
-
-
-WEB = {
-    "name": "web",
-    "frontends": [{"name": "www", "address": "203.0.113.80", "public": True}],
-    "backend_pools": [{"name": "vms", "members": [{"customer_address": "10.1.1.11", "weight": 3}]}],
-    "probes": [{"name": "tcp", "protocol": "tcp", "port": 80}],
-    "rules": [{"name": "http", "frontend": "www", "pool": "vms", "probe": "tcp", "protocol": "tcp", "port": 80}],
-}
-
-
 @pytest.fixture
 def served(gateway: LiveGateway) -> LiveGateway:
     """Blue has two tunnels and a load balancer, red one tunnel, with a name that blue has too."""
-    of_blue = [tunnel(HEADQUARTERS, "198.51.100.20"), tunnel(BRANCH, "198.51.100.21")]
+    of_blue = [tunnel(HEADQUARTERS), tunnel(BRANCH, "198.51.100.21", "10.3.0.0/24")]
     domains = (
         blue(network_connections=of_blue, load_balancers=[WEB]),
         red(network_connections=[tunnel(HEADQUARTERS, "198.51.100.30")]),
