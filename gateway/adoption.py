@@ -1,5 +1,6 @@
 """The pinned datapath at the start of the daemon: created, adopted, or replaced by this release's version."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,29 +11,39 @@ from gateway.datapath.loader import Datapath
 from gateway.datapath.maps import MapType
 from gateway.datapath.object_file import LoadError
 from gateway.datapath.pins import PinDirectory
+from gateway.programming.carrying import Carrying
 from gateway.programming.memory import CHUNK_LINES
 
 log = structlog.get_logger(__name__)
 
 LINES_PER_MEGABYTE = (1 << 20) // 64
+_TOGETHER = (  # maps that name places in one another
+    frozenset({"arena", "root", "tables", "choices"}),
+    frozenset({"domains", "connections"}),
+)
+# What no block of the new version names is taken back, while the old version may still need it.
+_NAMED_BY_BLOCKS = {"endpoints", "ports", "devices", "neighbours"}
 
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
     """The datapath to program.
 
-    `predecessor` forwards until this one, whose tables are still empty, is promoted. `fault` says why an older version
-    runs on, where this release's does not load.
+    `predecessor` forwards until this one, whose tables are still empty, is promoted; `carrying` brings its connections
+    where the two do not share them. `fault` says why an older version runs on, where this release's does not load.
     """
 
     datapath: Datapath
     predecessor: Datapath | None = None
+    carrying: Carrying | None = None
     fault: str | None = None
 
     def promote(self) -> None:
         """Let the datapath take its predecessor's place, if it has one, without losing a packet. Errors: BpfError."""
         if self.predecessor is not None:
             self.datapath.promote()
+            if self.carrying is not None:
+                self.carrying.complete()
             self.predecessor.close()
 
 
@@ -44,10 +55,13 @@ def adopt(pins: PinDirectory, object_path: Path, configuration: GatewayConfigura
     if datapath.is_version(object_path) and not differences:
         return Adopted(datapath)
     log.info("new_version", maps_made_anew=differences)
+    shared = _shareable(datapath, differences.keys())
     if differences:
-        return Adopted(datapath.stage(object_path, (), sizes), predecessor=datapath)
+        successor = datapath.stage(object_path, shared, sizes)
+        carrying = None if "connections" in shared else Carrying(datapath, successor)
+        return Adopted(successor, datapath, carrying)
     try:
-        successor = datapath.stage(object_path, _shareable(datapath), sizes)
+        successor = datapath.stage(object_path, shared, sizes)
     except LoadError as error:
         log.error("new_version_not_loaded", why=str(error))
         return Adopted(datapath, fault=f"the datapath's new version does not load, the old one runs on: {error}")
@@ -56,9 +70,12 @@ def adopt(pins: PinDirectory, object_path: Path, configuration: GatewayConfigura
     return Adopted(successor)
 
 
-def _shareable(datapath: Datapath) -> list[str]:
+def _shareable(datapath: Datapath, differing: Collection[str]) -> list[str]:
     """Name the maps that two versions can have in common; program arrays hold each version's own programs."""
-    return [name for name, map_ in datapath.maps.items() if map_.type != MapType.PROG_ARRAY]
+    apart = {name for group in _TOGETHER if not group.isdisjoint(differing) for name in group} | set(differing)
+    if "arena" in apart:
+        apart |= _NAMED_BY_BLOCKS
+    return [name for name, map_ in datapath.maps.items() if map_.type != MapType.PROG_ARRAY and name not in apart]
 
 
 def _sizes(configuration: GatewayConfiguration) -> dict[str, int]:

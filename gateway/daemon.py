@@ -79,7 +79,7 @@ def _run(configuration: GatewayConfiguration) -> None:
         layout = Layout.of(object_path)
         if end_stale(adopted.datapath.maps["root"], layout, lock_of(configuration.state_dir)):
             log.info("capture_ended", why="its process is gone")
-        programmer = Programmer(adopted.datapath, layout, configuration)
+        programmer = Programmer(adopted.datapath, layout, configuration, adopted.predecessor)
         machine = Machine(configuration, adopted.datapath, layout, programmer, adopted.fault)
         parts.callback(machine.close)
         services = Services(configuration, programmer, machine.links)

@@ -6,6 +6,7 @@ once. One whose members only change their state or weight is switched where it i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TypeAlias
 
 from gateway.datapath.layout import Layout
@@ -31,6 +32,7 @@ class HeldChoice:
 
 
 Held: TypeAlias = Mapping[Origin, HeldChoice]
+NOBODY: Mapping[Origin, frozenset[str]] = MappingProxyType({})
 
 
 class Choices:
@@ -40,17 +42,21 @@ class Choices:
         self._memory = memory
         self._layout = layout
 
-    def prepare(self, plan: Plan, old: Held, states: States) -> dict[Origin, HeldChoice]:
+    def prepare(
+        self, plan: Plan, old: Held, states: States, down: Mapping[Origin, frozenset[str]] = NOBODY
+    ) -> dict[Origin, HeldChoice]:
         """Write what differs beside what packets meet. Members count as they did where `states` says nothing of them.
 
-        Raises CapacityError.
+        `down`: who was, of choices that are not `old` ones. Raises CapacityError.
         """
         found: dict[Origin, HeldChoice] = {}
         claimed: set[int] = set()
         try:
             for chooser, planned in plan.choices.items():
-                held = old.get(chooser) or (old.get(planned.origin) if planned.origin is not None else None)
-                pool = _pool(chooser, planned.members, _down(chooser, states, held))
+                origin = chooser if chooser in old or planned.origin is None else planned.origin
+                held = old.get(origin)
+                before = held.down if held else down.get(origin, frozenset())
+                pool = _pool(chooser, planned.members, _down(chooser, states, before))
                 free = held if held and held.number not in claimed and held.members == planned.numbers else None
                 found[chooser] = self._changed(free, pool) if free else self._new(pool, planned.numbers)
                 claimed.add(found[chooser].number)
@@ -122,12 +128,12 @@ def _pool(chooser: Chooser, members: tuple[PoolMember, ...], down: frozenset[str
     )
 
 
-def _down(chooser: Chooser, states: States, held: HeldChoice | None) -> frozenset[str]:
+def _down(chooser: Chooser, states: States, before: frozenset[str]) -> frozenset[str]:
     if isinstance(chooser, InboundChoice):
         return frozenset()
     if chooser in states:
         return _down_of(states[chooser])
-    return held.down if held else frozenset()
+    return before
 
 
 def _down_of(pool: PoolState) -> frozenset[str]:

@@ -60,6 +60,7 @@ class Memory:
         self._retired: list[Placed] = []
         self._retired_choices: list[int] = []
         self._reserved: set[int] = set()  # numbers of domains without a table yet
+        self._remembered: dict[str, int] = {}  # domains without a table that have a number, and may have connections
         self._reserved_choices: set[int] = set()
 
     def adopt(self) -> tuple[Placed | None, dict[str, tuple[int, Placed]], dict[int, Placed]]:
@@ -72,11 +73,15 @@ class Memory:
             word, row = self._tables[number], self._domains[number]
             rdid = str(UUID(bytes=row["id"].tobytes()))
             domains[rdid] = (number, self._found(int(word["line"]), int(word["lines"])))
+        for number in numpy.flatnonzero(self._domains["id"].any(axis=1)).tolist():
+            row = self._domains[number]
             for family in ("4", "6"):
                 if row[f"connections{family}_lines"]:
                     self._connection_space.claim(
                         int(row[f"connections{family}"]), int(row[f"connections{family}_lines"])
                     )
+            if not self._tables["line"][number]:
+                self._remembered[str(UUID(bytes=row["id"].tobytes()))] = number
         choices = {
             number: self._found(int(self._choices["line"][number]), int(self._choices["lines"][number]))
             for number in numpy.flatnonzero(self._choices["line"]).tolist()
@@ -129,6 +134,7 @@ class Memory:
         self._tables[number]["lines"] = placed.lines
         self._tables[number]["line"] = placed.line
         self._reserved.discard(number)
+        self._remembered.pop(rdid, None)
 
     def table_line(self, number: int) -> int:
         """Return the line of the block that packets of a domain meet."""
@@ -144,6 +150,18 @@ class Memory:
                 self._connection_space.release(int(row[f"connections{family}"]), int(row[f"connections{family}_lines"]))
         self._domains[number] = numpy.zeros(1, self._domains.dtype)[0]
         self._reserved.discard(number)
+
+    def give_back(self, number: int) -> None:
+        """Let go of a number that was taken and has no table."""
+        if number not in self._remembered.values():
+            self.withdraw(number)
+
+    def forget_all_but(self, rdids: Collection[str]) -> None:
+        """Forget the numbers and connections of domains without a table that are none of these."""
+        for rdid, number in list(self._remembered.items()):
+            if rdid not in rdids:
+                del self._remembered[rdid]
+                self.withdraw(number)
 
     def switch_choice(self, number: int, placed: Placed) -> None:
         """Let packets of rules with this choice meet this block from now on."""
@@ -174,10 +192,15 @@ class Memory:
         self._retired_choices.append(number)
         self.retire(placed)
 
-    def take_number(self) -> int:
-        """Return the number of no domain, its counters at zero, and keep it for the caller. Raises CapacityError."""
+    def take_number(self, rdid: str) -> int:
+        """Return the number that a domain had, else that of none, its counters at zero, and keep it for the caller.
+
+        Raises CapacityError.
+        """
+        if rdid in self._remembered:
+            return self._remembered[rdid]
         unused = (self._tables["line"] == 0) & (self._domains["connections4_lines"] == 0)
-        unused[[0, *self._reserved]] = False
+        unused[[0, *self._reserved, *self._remembered.values()]] = False
         if not unused.any():
             raise CapacityError(f"all {len(self._domains) - 1} places for routing domains are taken")
         number = int(unused.argmax())

@@ -16,9 +16,9 @@ from gateway.programming.encoding import mac_bytes
 from gateway.programming.holdings import holdings_of
 from gateway.programming.memory import Memory, Placed
 from gateway.programming.places import Places
-from gateway.programming.programmed import Lists, Prepared, Programmed
+from gateway.programming.programmed import NOTHING_INHERITED, Inherited, Lists, Prepared, Programmed
 from gateway.programming.routes import Inside, PortName
-from gateway.programming.service_plan import NO_NUMBERS, Plan, plan_services
+from gateway.programming.service_plan import Plan, plan_services
 
 GENERATIONS = 255
 
@@ -39,12 +39,20 @@ class Preparation:
     """Makes `Prepared` of domains, and takes back what is not committed."""
 
     def __init__(
-        self, memory: Memory, choices: Choices, places: Places, layout: Layout, configuration: GatewayConfiguration
+        self,
+        memory: Memory,
+        choices: Choices,
+        places: Places,
+        layout: Layout,
+        configuration: GatewayConfiguration,
+        inherited: Mapping[str, Inherited],
     ) -> None:
+        """`inherited`: what is known, by RDID, of domains whose table is still to be made for the first time."""
         self._memory = memory
         self._choices = choices
         self._places = places
         self._layout = layout
+        self._inherited = inherited
         self._router_mac = mac_bytes(configuration.router_mac)
         self._own_addresses = frozenset(configuration.provider_addresses())
         self._vlans = {port.name: port.vlan for port in configuration.ports}
@@ -52,12 +60,13 @@ class Preparation:
     def prepare(self, domain: RoutingDomain, old: Programmed | None, around: Around) -> Prepared:
         """Write a domain beside what packets meet. Raises CapacityError, and then nothing has changed."""
         held = old.choices if old else {}
-        plan = around.plan or plan_services(domain, old.numbers if old else NO_NUMBERS)
+        inherited = self._inherited.get(domain.id, NOTHING_INHERITED)
+        plan = around.plan or plan_services(domain, old.numbers if old else inherited.numbers)
         with ExitStack() as undone:
-            number = old.number if old else self._memory.take_number()
+            number = old.number if old else self._memory.take_number(domain.id)
             if old is None:
-                undone.callback(self._memory.withdraw, number)
-            choices = self._choices.prepare(plan, held, around.states)
+                undone.callback(self._memory.give_back, number)
+            choices = self._choices.prepare(plan, held, around.states, inherited.down)
             undone.callback(self._choices.discard, choices, held)
             prepared = Prepared(domain.id, self._result(domain, old, around, plan, number, choices), old is None)
             undone.pop_all()
@@ -70,7 +79,7 @@ class Preparation:
             self._memory.retire(result.placed)
         self._choices.discard(result.choices, old.choices if old else {})
         if prepared.new:
-            self._memory.withdraw(result.number)
+            self._memory.give_back(result.number)
 
     def _result(
         self,
@@ -91,7 +100,7 @@ class Preparation:
             number=number,
             port_vlans=self._vlans,
             lists={name: block for name, (_, block) in lists.items()},
-            generation=_generation(domain, old),
+            generation=_generation(domain, old, self._inherited.get(domain.id, NOTHING_INHERITED)),
             admitted=sources,
             own_addresses=self._own_addresses,
             plan=plan,
@@ -134,10 +143,10 @@ def _same(block: Bytes, placed: Placed) -> bool:
     return len(block) == len(placed.block) and bool((block == placed.block).all())
 
 
-def _generation(domain: RoutingDomain, old: Programmed | None) -> int:
+def _generation(domain: RoutingDomain, old: Programmed | None, inherited: Inherited) -> int:
     """The number of these access lists: another one where they may not be what the flows were allowed by."""
     if old is None:
-        return 1
+        return _following(inherited.generation)
     same = old.domain is None or (
         old.domain.access_control_lists == domain.access_control_lists
         and old.domain.virtual_subnets == domain.virtual_subnets

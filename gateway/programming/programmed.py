@@ -34,6 +34,18 @@ class Programmed:
 
 
 @dataclass(frozen=True, slots=True)
+class Inherited:
+    """What a former version of the datapath held of a domain: numbers, members that are down, the access lists'."""
+
+    numbers: Numbers = NO_NUMBERS
+    down: Mapping[Origin, frozenset[str]] = field(default_factory=dict)
+    generation: int = 0
+
+
+NOTHING_INHERITED = Inherited()
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """What a domain is to be, written beside what packets meet. `new`: its number is."""
 

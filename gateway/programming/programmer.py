@@ -11,7 +11,7 @@ from gateway.datapath.loader import Datapath
 from gateway.policy.internet import INTERNET
 from gateway.policy.model import Policy, RoutingDomain
 from gateway.programming.admission import Siblings, siblings_of
-from gateway.programming.adopted import adopt
+from gateway.programming.adopted import adopt, inherit
 from gateway.programming.block import CapacityError
 from gateway.programming.choices import Choices, States
 from gateway.programming.committing import Committing
@@ -42,7 +42,14 @@ from lb.pools import Choice
 class Programmer:
     """The one writer of the datapath's memory. All methods may be called from any thread."""
 
-    def __init__(self, datapath: Datapath, layout: Layout, configuration: GatewayConfiguration) -> None:
+    def __init__(
+        self,
+        datapath: Datapath,
+        layout: Layout,
+        configuration: GatewayConfiguration,
+        predecessor: Datapath | None = None,
+    ) -> None:
+        """`predecessor`: the version that forwards until this one, with the connections of that one, takes over."""
         self._lock = threading.RLock()
         self._configured_ports = configuration.ports_by_name()
         self._memory = Memory(datapath, layout)
@@ -50,7 +57,8 @@ class Programmer:
         self._ports = Ports(datapath, layout, configuration.provider_links())
         self._endpoints = Endpoints(datapath.maps["endpoints"], layout, self._ports)
         self._places = Places(self._ports, self._endpoints, configuration)
-        self._preparation = Preparation(self._memory, self._choices, self._places, layout, configuration)
+        inherited = inherit(predecessor)
+        self._preparation = Preparation(self._memory, self._choices, self._places, layout, configuration, inherited)
         directory, adopted = adopt(self._memory, layout)
         self._directory = PublishedDirectory(self._memory, self._places, layout, configuration, directory)
         self._committing = Committing(self._memory, self._choices, self._directory, adopted)
@@ -84,8 +92,10 @@ class Programmer:
 
     def apply(self, policy: Policy) -> dict[str, str]:
         """Make the datapath hold exactly this policy; {RDID: why} for domains whose old state stays."""
-        changed = {domain.id for domain in policy.routing_domains} | set(self._committing.programmed)
-        return self._apply(policy, changed - {INTERNET})
+        with self._lock:
+            known = {domain.id for domain in policy.routing_domains}
+            self._memory.forget_all_but(known | {INTERNET})
+            return self._apply(policy, (known | set(self._committing.programmed)) - {INTERNET})
 
     def apply_domain(self, policy: Policy, domain_id: str) -> dict[str, str]:
         """The same where only this domain was added, changed or deleted since."""
