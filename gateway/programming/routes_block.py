@@ -9,7 +9,7 @@ from gateway.datapath.layout import Layout
 from gateway.policy.addresses import AddressRange, address_range, family, ordinal
 from gateway.programming.block import BlockBuilder, CapacityError
 from gateway.programming.encoding import mac_bytes, packed, words_of
-from gateway.programming.routes import Closed, External, Hop, OnLink, Overlay, PortName, Route, covering
+from gateway.programming.routes import External, Hop, OnLink, Overlay, PortName, Route, covering
 from gateway.programming.trie import Trie
 
 LEAF_EXACT = 0x40000000
@@ -59,8 +59,8 @@ def _fill_hop(row: Any, layout: Layout, hop: Hop, subnet_index: Mapping[int, int
         row["source"] = words_of(hop.source) if hop.source else 0
         row["mac"] = list(mac_bytes(hop.mac)) if hop.mac else 0
     else:
-        reason = "DROP_NO_ROUTE" if isinstance(hop, Closed) else "DROP_NO_RECORD"
-        row["kind"], row["reason"] = kinds["NEXT_HOP_UNREACHABLE"], layout.enum("verdict")[reason]
+        # Also where a tunnel is closed: what has DROP_NO_ROUTE would be translated and sent to the Internet in clear.
+        row["kind"], row["reason"] = kinds["NEXT_HOP_UNREACHABLE"], layout.enum("verdict")["DROP_NO_RECORD"]
 
 
 def add_trie(

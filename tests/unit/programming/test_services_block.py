@@ -247,7 +247,7 @@ def test_what_is_behind_a_tunnel_goes_to_the_compartment_or_nowhere() -> None:
     assert hop_of(joined, "fd00:2::1")["target"] == header(joined, "table_compartment")["port"]
     for block, address in ((joined, "10.3.0.1"), (alone, "10.2.3.4"), (alone, "fd00:2::1"), (alone, "10.3.0.1")):
         hop = hop_of(block, address)
-        assert (hop["kind"], hop["reason"]) == (kinds["NEXT_HOP_UNREACHABLE"], verdicts["DROP_NO_ROUTE"])
+        assert (hop["kind"], hop["reason"]) == (kinds["NEXT_HOP_UNREACHABLE"], verdicts["DROP_NO_RECORD"])
     assert hop_of(alone, "10.4.0.1")["kind"] == kinds["NEXT_HOP_EXTERNAL"]
 
 
