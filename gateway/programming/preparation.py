@@ -109,11 +109,7 @@ class Preparation:
             inside=around.inside,
             legs=around.legs,
         )
-        block = compile_domain(domain, surroundings)
-        if old is not None and old.domain is None and not _same(block, old.placed):
-            # nobody knows whether the lists are what its flows were allowed by
-            surroundings = replace(surroundings, generation=_following(old.generation))
-            block = compile_domain(domain, surroundings)
+        block, generation = _compiled(domain, surroundings, old)
         if plan.rules or any(each.applies_to for each in domain.access_control_lists):
             self._memory.make_room_for_connections(number)
         return Programmed(
@@ -121,7 +117,7 @@ class Preparation:
             placed=old.placed if old and _same(block, old.placed) else self._memory.place(block),
             holdings=holdings_of(domain, self._vlans, sources, around.legs, plan.public()),
             domain=domain,
-            generation=surroundings.generation,
+            generation=generation,
             moving=moving,
             lists=lists,
             numbers=plan.numbers,
@@ -137,6 +133,16 @@ class Preparation:
             unchanged = entry is not None and (entry[0] is each or entry[0] == each)
             found[each.name] = entry if entry and unchanged else (each, compile_access_list(each, self._layout))
         return found
+
+
+def _compiled(domain: RoutingDomain, surroundings: Surroundings, old: Programmed | None) -> tuple[Bytes, int]:
+    """Return the block, and the generation of the access lists in it."""
+    block = compile_domain(domain, surroundings)
+    if old is None or old.domain is not None or _same(block, old.placed):
+        return block, surroundings.generation
+    # Nobody knows whether the lists are what its flows were allowed by.
+    generation = _following(old.generation)
+    return compile_domain(domain, replace(surroundings, generation=generation)), generation
 
 
 def _same(block: Bytes, placed: Placed) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.datapath.cases import Gateway
+from tests.datapath.held import ALL_PORTS, Held, policy
 from tests.datapath.programs_under_test import programs_under_test
 from tests.unit.model.support import make_world
 
@@ -13,3 +14,11 @@ from tests.unit.model.support import make_world
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with programs_under_test(tmp_path_factory.mktemp("programs"), make_world().interfaces) as programs:
         yield Gateway(programs)
+
+
+@pytest.fixture
+def held(gateway: Gateway) -> Held:
+    world = make_world(policy())
+    world.ports = ALL_PORTS
+    assert gateway.programs.place(world) == {}
+    return Held(gateway)

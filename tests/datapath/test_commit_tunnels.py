@@ -10,8 +10,8 @@ from gateway.policy.connections import ConnectionRoute, IpsecConnection, PskAuth
 from gateway.policy.model import Policy, RoutingDomain
 from gateway.policy.secret import Secret
 from tests.datapath.cases import Gateway
+from tests.datapath.held import ALL_PORTS
 from tests.datapath.loader_support import needs_root
-from tests.datapath.test_commit_services import ALL_PORTS
 from tests.unit.model.support import BLUE_DOMAIN, make_world, tunnelled
 
 pytestmark = needs_root
