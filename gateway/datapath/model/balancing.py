@@ -93,7 +93,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class PublicAddress:
-    """A public address that belongs to one machine alone."""
+    """A public address that belongs to one machine alone; or to a frontend itself, as whose members may send."""
 
     entry: str
     address: Address
@@ -102,11 +102,15 @@ class PublicAddress:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """All of a routing domain. `rules` are by frontend address, protocol and port, in the order of the policy."""
+    """All of a routing domain. `rules` are by frontend address, protocol and port, in the order of the policy.
+
+    `senders` are by the address that sends: of machines with a public address, and public ones that packets keep.
+    """
 
     frontends: Mapping[Address, Frontend]
     rules: Mapping[tuple[Address, int, int], Rule]
     public: Mapping[Address, PublicAddress]
+    senders: Mapping[Address, PublicAddress]
 
     def __bool__(self) -> bool:
         return bool(self.frontends or self.public)
@@ -119,9 +123,6 @@ class Services:
     def internal(self) -> frozenset[Address]:
         """The frontends' addresses inside the domain."""
         return frozenset(one.address for one in self.frontends.values() if not one.is_public)
-
-    def public_of(self, customer_address: Address) -> PublicAddress | None:
-        return next((one for one in self.public.values() if one.customer_address == customer_address), None)
 
     def outbound_of(self, vsid: int | None, version: int) -> Frontend | None:
         """The frontend from which the machines of a virtual subnet reach the Internet."""
@@ -149,14 +150,17 @@ def build(entry: str, domain: RoutingDomain, states: Mapping[Choice, PoolState],
             _inbound_nat(f"{at}/inbound_nat_rules/{i}", rule, named, (domain.id, balancer.name))
             for i, rule in enumerate(balancer.inbound_nat_rules)
         ]
-    public = (
+    public = [
         PublicAddress(f"{entry}/public_addresses/{i}", ip_address(one.address), ip_address(one.customer_address))
         for i, one in enumerate(domain.public_addresses)
-    )
+    ]
+    floating = (rule.frontend for rule in rules if rule.is_floating and rule.frontend.is_public)
+    senders = [PublicAddress(one.entry, one.address, one.address) for one in floating]
     return Services(
         frontends=frontends,
         rules={(rule.frontend.address, rule.protocol, rule.port): rule for rule in rules},
         public={one.address: one for one in public},
+        senders={one.customer_address: one for one in (*public, *senders)},
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ip import Packet
 from gateway.datapath.model.passage import Origin, Passage
-from gateway.datapath.model.rewriting import Between, End, rewritten, rewritten_quote, seen_as, with_quote
+from gateway.datapath.model.rewriting import Between, End, rewritten, seen_as, with_quote
 from gateway.datapath.model.translation import View
 
 
@@ -26,11 +26,6 @@ class Course:
 
 def untranslated(packet: Packet, domain: Domain) -> Course:
     return Course(packet, packet, domain, is_translated=False, settle=lambda: packet)
-
-
-def by_internet(passage: Passage, origin: Origin, packet: Packet) -> Course:
-    """The course of a packet that leaves to the Internet as it is."""
-    return Course(packet, packet, _routes(passage, origin, is_internet=True), is_translated=True, settle=lambda: packet)
 
 
 def translated(passage: Passage, origin: Origin, packet: Packet, view: View, sent: Between) -> Course:
@@ -77,11 +72,11 @@ def translated_error(
 
     def settle() -> Packet:
         passage.note("translate", view.entry, f"{_changes(packet, sent)} Quoted: {_changes(quote, sent_quote)}")
-        return with_quote(rewritten(packet, *sent), rewritten_quote(quote, *sent_quote))
+        return with_quote(rewritten(packet, *sent), rewritten(quote, *sent_quote))
 
     return Course(
         came=packet,
-        viewed=with_quote(rewritten(packet, *view.ends), rewritten_quote(quote, *viewed_quote)),
+        viewed=with_quote(rewritten(packet, *view.ends), rewritten(quote, *viewed_quote)),
         domain=_routes(passage, origin, view.by_internet),
         is_translated=True,
         settle=settle,

@@ -144,7 +144,7 @@ def build_internet(ports: Iterable[Port]) -> Domain | None:
     if source is None:
         return None
     entries = {port.name: f"/ports/{index}" for index, port in enumerate(ports)}
-    built = _build_domain("/ports", source, {port.name: port for port in ports}, frozenset(), Services({}, {}, {}))
+    built = _build_domain("/ports", source, {port.name: port for port in ports}, frozenset(), Services({}, {}, {}, {}))
     connections = {one: replace(one, entry=entries[one.name]) for one in built.connections}
     local = {own.ip: one.entry for one in connections.values() for own in one.local}
     routes = tuple(_with_connection(route, connections) for route in built.routes)

@@ -148,7 +148,7 @@ def _answered(origin: Origin, packet: Packet, frontend: Frontend, entry: Transla
             return None
         ends = End(packet.source, client.port if packet.is_echo else packet.source_port), client
         return View(frontend.entry, ends), ends
-    rule = origin.domain.services.rules.get((frontend.address, packet.protocol, entry.key.port))
+    rule = origin.domain.services.rules.get((frontend.address, packet.protocol, entry.key.port_or_vsid))
     member = remembered_member(rule, entry) if rule else None
     if rule is None or member is None or source_end(packet) != End(member.address, rule.member_port):
         return None

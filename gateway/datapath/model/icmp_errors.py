@@ -70,7 +70,7 @@ def _about_question_inside(
     passage: Passage, origin: Origin, packet: Packet, quote: Packet, entry: Translation
 ) -> Course | None:
     """About what a client inside sent to a frontend and the gateway, as the frontend, to a member."""
-    rule = origin.domain.services.rules.get((quote.source, quote.protocol, entry.key.port))
+    rule = origin.domain.services.rules.get((quote.source, quote.protocol, entry.key.port_or_vsid))
     member = remembered_member(rule, entry) if rule else None
     machine = destination_end(quote)
     if rule is None or member is None or machine != End(member.address, rule.member_port):
@@ -92,7 +92,7 @@ def from_overlay(passage: Passage, origin: Origin, packet: Packet, *, is_unroute
         return _about_question(passage, origin, packet, quote, *found)
     if not is_unrouted:
         return None
-    public = origin.domain.services.public_of(quote.destination)
+    public = origin.domain.services.senders.get(quote.destination)
     if public is not None:
         asked = End(public.address, quote.destination_port)
         return _as_frontend(passage, origin, packet, quote, public, asked)
@@ -128,12 +128,15 @@ def _error_source(packet: Packet, rule: Rule, member: Member) -> End:
 
 def _about_answer_outside(passage: Passage, origin: Origin, packet: Packet, quote: Packet) -> Course | None:
     """About what somebody in the Internet answered to a machine that asked under another address."""
-    for frontend in origin.domain.services.frontends.values():
-        key = outbound_key(origin.domain, frontend, destination_end(quote), quote.protocol, source_end(quote))
-        entry = passage.state.translations.live(key, passage.now)
-        if entry is not None:
-            return _as_frontend(passage, origin, packet, quote, frontend, End(frontend.address, entry.nat_port))
-    return None
+    frontend = origin.domain.services.outbound_of(origin.vsid, packet.version)
+    if frontend is None or origin.vsid is None:
+        return None
+    client, remote = destination_end(quote), source_end(quote)
+    key = outbound_key(origin.domain, frontend, origin.vsid, client, quote.protocol, remote)
+    entry = passage.state.translations.live(key, passage.now)
+    if entry is None:
+        return None
+    return _as_frontend(passage, origin, packet, quote, frontend, End(frontend.address, entry.nat_port))
 
 
 def _as_frontend(

@@ -11,6 +11,7 @@ from gateway.datapath.model.domains import Exit, Record
 from gateway.datapath.model.ethernet import Frame
 from gateway.datapath.model.ip import Address, Packet
 from gateway.datapath.model.passage import Origin, Passage
+from gateway.datapath.model.rewriting import lacks_checksum
 from gateway.datapath.model.surroundings import UnderlayHop
 from gateway.datapath.model.tunnels import Tunnel
 from gateway.datapath.model.verdict import Action, DecidedError, DropReason, dropped
@@ -33,6 +34,14 @@ def leave(passage: Passage, origin: Origin, course: Course, target: Record | Exi
     if limit is not None and packet.length > limit:
         passage.note("leave", _entry(target), f"Its {packet.length} bytes exceed the {limit} that fit there.")
         raise refused(passage, origin, course.came, DropReason.TOO_BIG, TOO_BIG, mtu=limit)
+    leaving = _send(passage, origin, packet, target, flow_hash)
+    if packet.data != course.came.data and lacks_checksum(packet):
+        passage.note("translate", "", "It is cut off before its checksum, which would have to follow.")
+        raise dropped(DropReason.MALFORMED)
+    return leaving
+
+
+def _send(passage: Passage, origin: Origin, packet: Packet, target: Record | Exit, flow_hash: int) -> DecidedError:
     if isinstance(target, Exit):
         return _to_external(passage, origin, packet, target)
     if target.encapsulation == "rewrite":

@@ -2,7 +2,7 @@
 
 from gateway.datapath.model import icmp_errors, lookup
 from gateway.datapath.model.balancing import Frontend, Member, PublicAddress, Rule
-from gateway.datapath.model.course import Course, by_internet, of_connection, translated
+from gateway.datapath.model.course import Course, of_connection, translated
 from gateway.datapath.model.ip import TCP, UDP, Packet
 from gateway.datapath.model.passage import Origin, Passage
 from gateway.datapath.model.rewriting import Between, End, destination_end, source_end
@@ -20,10 +20,6 @@ def from_overlay(passage: Passage, origin: Origin, packet: Packet) -> Course | N
     if course is not None or not is_unrouted:
         return course
     passage.note("route", origin.domain.entry, f"{origin.domain.source.name} has no route to {packet.destination}.")
-    own = origin.domain.services.frontends.get(packet.source)
-    if own is not None and own.is_public:
-        passage.note("balance", own.entry, f"{packet.source} is the frontend {own.name}: a member answers as it.")
-        return by_internet(passage, origin, packet)
     return None if packet.is_icmp_error else _unrouted(passage, origin, packet)
 
 
@@ -61,11 +57,13 @@ def _unrouted(passage: Passage, origin: Origin, packet: Packet) -> Course | None
     if rule is not None:
         passage.note("balance", rule.entry, f"Nothing is remembered of it; only the rule {rule.name} leads there.")
         return _answer(passage, origin, packet, rule)
-    public = origin.domain.services.public_of(packet.source)
+    public = origin.domain.services.senders.get(packet.source)
     if public is not None:
         return _from_public_address(passage, origin, packet, public)
     frontend = origin.domain.services.outbound_of(origin.vsid, packet.version)
-    return _outbound(passage, origin, packet, frontend) if frontend is not None else None
+    if frontend is None or origin.vsid is None:
+        return None
+    return _outbound(passage, origin, packet, frontend, origin.vsid)
 
 
 def _only_rule(origin: Origin, packet: Packet) -> Rule | None:
@@ -78,19 +76,19 @@ def _only_rule(origin: Origin, packet: Packet) -> Rule | None:
 
 
 def _from_public_address(passage: Passage, origin: Origin, packet: Packet, public: PublicAddress) -> Course:
-    passage.note("translate", public.entry, f"{packet.source} has the public address {public.address} alone.")
+    passage.note("translate", public.entry, f"{packet.source} reaches the Internet as {public.address}.")
     view = View(public.entry, (source_end(packet), destination_end(packet)), by_internet=True)
     sent = End(public.address, packet.source_port), destination_end(packet)
     return translated(passage, origin, packet, view, sent)
 
 
-def _outbound(passage: Passage, origin: Origin, packet: Packet, frontend: Frontend) -> Course:
+def _outbound(passage: Passage, origin: Origin, packet: Packet, frontend: Frontend, vsid: int) -> Course:
     if packet.fragment_offset or not (packet.protocol in (TCP, UDP) or packet.is_echo_request):
         passage.note("translate", frontend.entry, "It has no ports by which an answer would find back.")
         raise dropped(DropReason.NOT_TRANSLATABLE)
-    passage.note("translate", frontend.entry, f"VSID {origin.vsid} reaches the Internet as {frontend.name}.")
+    passage.note("translate", frontend.entry, f"VSID {vsid} reaches the Internet as {frontend.name}.")
     ends = source_end(packet), destination_end(packet)
-    key = outbound_key(origin.domain, frontend, ends[0], packet.protocol, ends[1])
+    key = outbound_key(origin.domain, frontend, vsid, ends[0], packet.protocol, ends[1])
 
     def connect() -> Between:
         entry = passage.state.translations.live(key, passage.now) or _begin(passage, origin, frontend, key)

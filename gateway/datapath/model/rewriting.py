@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from gateway.datapath.model.checksum import updated
 from gateway.datapath.model.ip import ICMP, ICMPV6, TCP, UDP, Address, Packet
-from gateway.datapath.model.verdict import DropReason, dropped
 
 ADDRESSES_OFFSET = {4: 12, 6: 8}
 IPV4_CHECKSUM_OFFSET = 10
@@ -45,17 +44,10 @@ def seen_as(packet: Packet, source: End, destination: End) -> Packet:
 
 
 def rewritten(packet: Packet, source: End, destination: End) -> Packet:
-    """The packet between these ends, in its bytes too; raises `malformed` where its checksum is not all there.
+    """The packet between these ends, in its bytes too, and in its checksum if that is there.
 
     Of a later fragment only the IP header changes. The identifier of an echo becomes the port that is not what it was.
     """
-    if packet.protocol == TCP and not packet.fragment_offset and not _has_checksum(packet):
-        raise dropped(DropReason.MALFORMED)
-    return rewritten_quote(packet, source, destination)
-
-
-def rewritten_quote(packet: Packet, source: End, destination: End) -> Packet:
-    """The same for what an ICMP error quotes, which may be too little of the packet to have its checksum in it."""
     old_addresses = packet.source.packed + packet.destination.packed
     new_addresses = source.address.packed + destination.address.packed
     data = bytearray(packet.data)
@@ -70,6 +62,11 @@ def rewritten_quote(packet: Packet, source: End, destination: End) -> Packet:
         else:
             _update_transport(data, packet, old_addresses + old_ports, new_addresses + new_ports)
     return replace(seen_as(packet, source, destination), data=bytes(data))
+
+
+def lacks_checksum(packet: Packet) -> bool:
+    """Whether this is a TCP segment, or the first fragment of one, that is cut off before its checksum."""
+    return packet.protocol == TCP and not packet.fragment_offset and not _has_checksum(packet)
 
 
 def with_quote(packet: Packet, quote: Packet) -> Packet:

@@ -18,16 +18,16 @@ _WORD = 0xFFFFFFFF
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Whose connection it is, by its first packet: to which port of a frontend, or (outbound) by which frontend.
+    """Whose connection it is, by its first packet: to which port of a frontend, or (outbound) from which VSID by it.
 
-    `port` is 0 for outbound connections, which `remote` tells apart, a hash of the end outside.
+    Outbound connections are told apart by `remote`, a hash of the end outside.
     """
 
     domain: str
     client: End
     protocol: int
     frontend: Address
-    port: int
+    port_or_vsid: int
     remote: int
 
 
@@ -126,8 +126,8 @@ def balanced_key(domain: Domain, rule: Rule, client: End) -> Key:
     return Key(domain.id, client, rule.protocol, rule.frontend.address, rule.port, 0)
 
 
-def outbound_key(domain: Domain, frontend: Frontend, client: End, protocol: int, remote: End) -> Key:
-    return Key(domain.id, client, protocol, frontend.address, 0, remote_hash(remote, protocol))
+def outbound_key(domain: Domain, frontend: Frontend, vsid: int, client: End, protocol: int, remote: End) -> Key:
+    return Key(domain.id, client, protocol, frontend.address, vsid, remote_hash(remote, protocol))
 
 
 def remembered_member(rule: Rule, entry: Translation) -> Member | None:

@@ -14,6 +14,7 @@ from gateway.datapath.model.ip import Packet
 from gateway.datapath.model.leave import leave
 from gateway.datapath.model.passage import Origin, Passage, State
 from gateway.datapath.model.surroundings import Interface, Surroundings, UnderlayHop
+from gateway.datapath.model.translation import Key, Translation
 from gateway.datapath.model.verdict import Action, DecidedError, Step, Verdict
 from gateway.policy.model import Policy
 from lb.pools import Choice, PoolState
@@ -72,6 +73,10 @@ class World:
     @property
     def neighbours(self) -> dict[tuple[str, int, str], str]:
         return self._state.neighbours
+
+    @property
+    def translations(self) -> dict[Key, Translation]:
+        return self._state.translations.entries
 
     @property
     def interfaces(self) -> Mapping[str, Interface]:

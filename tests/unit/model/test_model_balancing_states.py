@@ -175,7 +175,7 @@ def test_what_is_translated_is_told_with_the_entry_that_says_so(gateway: ModelGa
 def test_asking_translates_nothing(gateway: ModelGateway) -> None:
     gateway.hold()
     explain(gateway.world, QUESTION)
-    assert not gateway.world._state.translations.entries
+    assert not gateway.world.translations
 
 
 def test_the_internet_is_a_domain_of_the_ports_with_addresses() -> None:
