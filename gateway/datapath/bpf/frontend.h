@@ -13,25 +13,34 @@ static __always_inline void to_machine(struct xdp_md *ctx, struct packet *p, str
 	send_to(p, frontend->machine, p->destination_port);
 }
 
+/* An ICMP error belongs to the compartment whose IKE or ESP it is about: a router on the way is nobody's peer. */
+static __always_inline const __u32 *quoted_peer(struct xdp_md *ctx, const struct packet *p, struct quoted *q)
+{
+	if (!is_icmp_error(p) || !read_quote(ctx, p, q) || !same6(q->source, p->destination))
+		return NULL;
+	bool ike = q->protocol == IPPROTO_UDP && (q->source_port == bpf_htons(IKE_PORT) || q->source_port == bpf_htons(IKE_NAT_PORT));
+
+	return ike || q->protocol == IPPROTO_ESP ? q->destination : NULL;
+}
+
 /* IKE and ESP belong to the compartment that expects this peer. VERDICT_CONSUMED: the way is known. */
-static __always_inline MUST_CHECK int steer(struct packet *p, const struct frontend *frontend)
+static __always_inline MUST_CHECK int steer(struct xdp_md *ctx, struct packet *p, struct quoted *q, const struct frontend *frontend)
 {
 	bool ike = p->protocol == IPPROTO_UDP &&
 		   (p->fragment & 2 || p->destination_port == bpf_htons(IKE_PORT) || p->destination_port == bpf_htons(IKE_NAT_PORT));
+	const __u32 *peer = ike || p->protocol == IPPROTO_ESP ? p->source : quoted_peer(ctx, p, q);
 	__u64 mac = 0;
 
-	if (ike || p->protocol == IPPROTO_ESP) {
-		if (is_six(p)) {
-			struct cell6 *cell = find_cell6(&p->table, &frontend->peers, p->source);
+	if (peer && is_six(p)) {
+		struct cell6 *cell = find_cell6(&p->table, &frontend->peers, peer);
 
-			p->target = cell ? cell->target : 0;
-			mac = cell ? mac_of(cell->mac) : 0;
-		} else {
-			struct cell *cell = find_cell(&p->table, &frontend->peers, p->source[V4]);
+		p->target = cell ? cell->target : 0;
+		mac = cell ? mac_of(cell->mac) : 0;
+	} else if (peer) {
+		struct cell *cell = find_cell(&p->table, &frontend->peers, peer[V4]);
 
-			p->target = cell ? cell->target : 0;
-			mac = cell ? mac_of(cell->mac) : 0;
-		}
+		p->target = cell ? cell->target : 0;
+		mac = cell ? mac_of(cell->mac) : 0;
 	}
 	if (mac) {
 		p->hop_kind = NEXT_HOP_EXTERNAL;
@@ -58,7 +67,7 @@ static __always_inline MUST_CHECK int to_frontend(struct xdp_md *ctx, struct pac
 		return VERDICT_NONE;
 	}
 	if (frontend->kind == FRONTEND_STEERED)
-		return steer(p, frontend);
+		return steer(ctx, p, &b->quoted, frontend);
 	if (is_echo_request(p)) {
 		p->local = 1;
 		return VERDICT_CONSUMED;
