@@ -2,7 +2,8 @@
 
 Before 5.9.12 it refuses traffic selectors in which the machine has no address of its own, and a compartment need not
 have one there. So the selector's first address goes to the loopback interface; and since it may be a VM's, what comes
-out of the tunnel goes by the inside before Linux looks for addresses of its own.
+out of the tunnel, and what the compartment itself sends there (probes, ICMP errors), goes by the inside before Linux
+looks for addresses of its own.
 """
 
 from collections.abc import Iterable, Mapping
@@ -42,7 +43,8 @@ def set_anchors(
     if wanted or held:
         Path(f"/proc/sys/net/ipv4/conf/{inside}/accept_local").write_text("1")  # as a source it may be a VM's
         for version, family in _FAMILIES.items():
-            _set_rules(netlink, family, tunnel, {address for address in own if ip_address(address).version == version})
+            of_family = ({one for one in ones if ip_address(one).version == version} for ones in (own, wanted))
+            _set_rules(netlink, family, tunnel, *of_family)
 
 
 def _missing(own: Iterable[str], selectors: Iterable[str]) -> Iterable[str]:
@@ -52,11 +54,16 @@ def _missing(own: Iterable[str], selectors: Iterable[str]) -> Iterable[str]:
             yield str(selector.network_address)
 
 
-def _set_rules(netlink: IPRoute, family: int, tunnel: tuple[str, int], own: Iterable[str]) -> None:
+def _set_rules(
+    netlink: IPRoute, family: int, tunnel: tuple[str, int], own: Iterable[str], anchors: Iterable[str]
+) -> None:
     device, by_inside = tunnel
     length = 32 if family == AF_INET else 128
     wanted: dict[tuple[int, str | None], dict[str, Any]] = {
         (_OWN, address): {"iifname": device, "dst": address, "dst_len": length, "table": _LOCAL} for address in own
+    }
+    wanted |= {
+        (_OWN, anchor): {"iifname": "lo", "dst": anchor, "dst_len": length, "table": by_inside} for anchor in anchors
     }
     wanted[_OUT_OF_TUNNEL, None] = {"iifname": device, "table": by_inside}
     wanted[_LATER, None] = {"table": _LOCAL}
