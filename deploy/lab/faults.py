@@ -11,7 +11,6 @@ from deploy.lab.offices import INTERNET, Router
 from deploy.lab.processes import end
 
 HALF_MTU, WHOLE_MTU = 750, 1500
-PRIVATE_NETWORK = ipaddress.ip_network("192.168.77.0/24")
 SECRET = re.compile(r"^(\s*secret = ).*$", re.MULTILINE)
 PROPOSALS = re.compile(r"^(\s*(?:esp_)?proposals = ).*$", re.MULTILINE)
 
@@ -77,33 +76,42 @@ def _set_mtu(router: Router, mtu: int) -> None:
 
 
 def _nat(router: Router) -> None:
-    """Give the router a private address behind its public one: only IKE's ports are forwarded, ESP itself is not."""
+    """Give the router a private address behind its public one. Only UDP is translated, and ESP itself is dropped.
+
+    Without a connection table, which would remember what was not translated before.
+    """
     public = ipaddress.ip_interface(router.office.address).ip
-    inner, outer = PRIVATE_NETWORK[20], PRIVATE_NETWORK[1]
+    outer, inner = _private_addresses(router)
     link = router.office.name
     rules = f"""
 table ip {_table(router)} {{
-    chain inbound {{
-        type nat hook prerouting priority dstnat
-        ip daddr {public} udp dport {{ 500, 4500 }} dnat to {inner}
-    }}
-    chain outbound {{
-        type nat hook postrouting priority srcnat
-        iifname "{link}" ip saddr {inner} snat to {public}
+    chain translate {{
+        type filter hook prerouting priority raw
+        ip daddr {public} meta l4proto udp ip daddr set {inner}
+        iifname "{link}" ip saddr {inner} meta l4proto udp ip saddr set {public}
+        ip daddr {public} drop
+        iifname "{link}" ip saddr {inner} drop
     }}
 }}"""
     router.lab.configure(INTERNET, f"addr add {outer}/24 dev {link}")
-    _readdress(router, router.office.address, f"{inner}/24", str(outer))
+    _readdress(router, router.office.address, f"{inner}/24", outer)
     router.lab.run(INTERNET, "nft", "-f", "-", text=rules)
-    router.close_tunnels()
+    router.begin_anew()
 
 
 def _no_nat(router: Router) -> None:
     network = ipaddress.ip_interface(router.office.address).network
     router.lab.run(INTERNET, "nft", "delete", "table", "ip", _table(router))
-    router.lab.configure(INTERNET, f"addr del {PRIVATE_NETWORK[1]}/24 dev {router.office.name}")
-    _readdress(router, f"{PRIVATE_NETWORK[20]}/24", router.office.address, str(network[1]))
-    router.close_tunnels()
+    outer, inner = _private_addresses(router)
+    router.lab.configure(INTERNET, f"addr del {outer}/24 dev {router.office.name}")
+    _readdress(router, f"{inner}/24", router.office.address, str(network[1]))
+    router.begin_anew()
+
+
+def _private_addresses(router: Router) -> tuple[str, str]:
+    """Return those of the NAT and of the router, which no other office has."""
+    number = ipaddress.ip_interface(router.office.address).ip.packed[-1]
+    return f"192.168.{number}.1", f"192.168.{number}.2"
 
 
 def _table(router: Router) -> str:

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 
-from deploy.lab import credentials, far_end, faults, gateway, hosts, namespaces, network, offices
+from deploy.lab import credentials, far_end, faults, gateway, hosts, namespaces, network, offices, probes
 from deploy.lab.catalogue import LABS
 from deploy.lab.errors import LabError
 from deploy.lab.processes import Process, listens
@@ -112,6 +112,9 @@ def _build(running: RunningLab, progress: Callable[[str], None]) -> None:
     gateway.start(running)
     progress(f"{lab.name}: policy")
     gateway.apply(running, credentials.fill_in(lab.policy_path.read_text(), made))
+    if lab.offices:
+        progress(f"{lab.name}: tunnels")
+        probes.await_tunnels(running)
 
 
 def start_web_server(running: RunningLab, node: str) -> Process:

@@ -19,6 +19,7 @@ from deploy.lab.topology import Office, router_of
 
 INTERNET = "internet"
 CONNECTION = "cloud"  # in every office's swanctl.conf
+NONE_THERE = "no matching SAs"  # as swanctl says it
 DNS_PORT = 53
 DATABASE_PORT = 5432
 PRIVATE_NETWORKS = "10.0.0.0/8"
@@ -127,9 +128,17 @@ class Router:
         self.control("--load-all", "--noprompt", "--clear")
 
     def close_tunnels(self) -> None:
-        """End all tunnels; the gateway is told so, and not waited for."""
-        if self.control("--list-sas").strip():
+        """End all tunnels, if there are any; the gateway is told so, and not waited for."""
+        try:
             self.control("--terminate", "--ike", CONNECTION, "--force")
+        except CommandError as error:
+            if NONE_THERE not in str(error):
+                raise
+
+    def begin_anew(self) -> None:
+        """Connect from the office's side, as one with a new address must: the gateway would only notice in a while."""
+        self.close_tunnels()
+        self.control("--initiate", "--child", CONNECTION)
 
     def control(self, *arguments: str) -> str:
         """Return the output of swanctl. Errors: CommandError."""

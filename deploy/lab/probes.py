@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy.lab import gateway
+from deploy.lab.errors import LabError
 from deploy.lab.offices import DATABASE_PORT
+from deploy.lab.processes import wait_until
 from deploy.lab.running import RunningLab
 
 CURL_TIMEOUT = 28
@@ -127,6 +129,25 @@ def tunnel(lab: RunningLab, domain: str, name: str) -> dict[str, Any]:
     """Return a tunnel's status."""
     found: dict[str, Any] = next(one for one in _domain(lab, domain)["tunnels"] if one["name"] == name)
     return found
+
+
+def await_tunnels(lab: RunningLab, seconds: float = 30) -> None:
+    """Return when all tunnels of the lab's policy are up. Errors: LabError, in the words of their status."""
+    wanted = [
+        (domain["name"], connection["name"])
+        for domain in lab.topology.document["routing_domains"]
+        for connection in domain.get("network_connections", ())
+        if connection["type"] == "ipsec"
+    ]
+
+    def connected() -> bool:
+        return all(tunnel(lab, *which)["state"] == "connected" for which in wanted)
+
+    try:
+        wait_until(connected, "all tunnels are up", seconds)
+    except TimeoutError as error:
+        states = "; ".join(f"{domain} {name}: {tunnel(lab, domain, name)['text']}" for domain, name in wanted)
+        raise LabError(f"{error}: {states}") from error
 
 
 def inject(lab: RunningLab, host: str, *options: str) -> None:
