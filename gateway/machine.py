@@ -118,11 +118,15 @@ class Machine:
                 self._refused[name] = why
                 log.error("interface_refused", interface=name, why=why)
             self._guard()
+            if None in changes.values():
+                self._datapath.attached()  # which removes what is pinned for interfaces that are gone
         self._listener(changes)
 
     def _take_over(self, changes: Mapping[str, Link | None]) -> dict[str, str]:
+        # The programmer is told of compartments' legs by who makes them: hundreds may come at once.
+        changes = {name: link for name, link in changes.items() if not name.startswith(INTERFACE_PREFIXES)}
         try:
-            return self._programmer.links_changed(changes)
+            return self._programmer.links_changed(changes) if changes else {}
         except BpfError as error:  # it went away while it was taken over: the next event tells
             return dict.fromkeys(self._interfaces & changes.keys(), str(error))
 

@@ -95,7 +95,7 @@ class Datapath:
         One that is attached already is left, or given this program. Raises AttachError.
         """
         program_fd = self.programs[program]
-        attached = self.attached().get(ifindex)
+        attached = self._attachment(self._link_path(ifindex))
         if attached is None:
             self._attach_anew(ifindex, name, program_fd, generic)
         elif attached.program != program:
@@ -111,15 +111,8 @@ class Datapath:
 
     def attached(self) -> dict[int, Attachment]:
         """Ask the kernel what is attached, by interface index, and remove links whose interface is gone."""
-        found = {}
-        for path in sorted(self.pins.links.iterdir()):
-            with _opened(path) as link_fd:
-                state = links.state(link_fd)
-            if state.ifindex:
-                found[state.ifindex] = Attachment(state.ifindex, self._full_name(state.program_id), state.program_id)
-            else:
-                path.unlink()
-        return found
+        found = [self._attachment(path) for path in sorted(self.pins.links.iterdir())]
+        return {attachment.ifindex: attachment for attachment in found if attachment}
 
     def stage(
         self, object_path: Path, reuse: Collection[str] = (), sizes: Sizes = NOTHING, rodata: Constants = NOTHING
@@ -165,6 +158,17 @@ class Datapath:
             self.detach(ifindex)
         self.pins.withdraw()
         self.close()
+
+    def _attachment(self, path: Path) -> Attachment | None:
+        """Ask about the link that is pinned there, if there is one; remove it if its interface is gone."""
+        if not path.exists():
+            return None
+        with _opened(path) as link_fd:
+            state = links.state(link_fd)
+        if not state.ifindex:
+            path.unlink()
+            return None
+        return Attachment(state.ifindex, self._full_name(state.program_id), state.program_id)
 
     def _attach_anew(self, ifindex: int, name: str, program_fd: int, generic: bool) -> None:
         link_fd = links.create(program_fd, ifindex, name, generic)

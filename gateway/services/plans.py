@@ -14,6 +14,7 @@ from lb.prober import Member
 from lb.service import ProbedDomain
 from vpn.specification import EndpointSpecification
 
+COMPARTMENTS_AT_ONCE = 16  # made before the datapath and the tunnels' daemons come to know of them
 LARGEST_PATH_MTU = 1500  # of the Internet, in bytes, whatever our own link takes
 
 
@@ -33,6 +34,17 @@ def kept(standing: Mapping[str, Compartment], wanted: Mapping[str, CompartmentSp
         for rdid, compartment in standing.items()
         if rdid in wanted
     }
+
+
+def steps(
+    wanted: Mapping[str, CompartmentSpecification], standing: Collection[str]
+) -> Iterator[dict[str, CompartmentSpecification]]:
+    """Yield growing parts of what is wanted, first what stands already, so that nobody waits for many others."""
+    part = {rdid: specification for rdid, specification in wanted.items() if rdid in standing}
+    missing = [rdid for rdid in wanted if rdid not in part]
+    for begin in range(0, max(len(missing), 1), COMPARTMENTS_AT_ONCE):
+        part |= {rdid: wanted[rdid] for rdid in missing[begin : begin + COMPARTMENTS_AT_ONCE]}
+        yield dict(part)
 
 
 def is_probed(domain: RoutingDomain) -> bool:

@@ -8,7 +8,7 @@ that came meanwhile are left out, but for the last.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +56,10 @@ class Services:
         self._health_untold: Mapping[str, str] = {}  # domains whose members it takes to be as they were
         self._compartments = Compartments(configuration.name, configuration.router_mac)
         self._vpn = VpnService(vpn_directory(configuration))
+        self._tunnelling = ThreadPoolExecutor(1, thread_name_prefix="tunnels")
         self._following = ThreadPoolExecutor(1, thread_name_prefix="services")
         self._telling = ThreadPoolExecutor(1, thread_name_prefix="health")
-        self._health = HealthService(
-            lambda rdid: self._submit(self._telling, self._tell_health, rdid),
-            lambda: plans.members(programmer.members_down()),
-        )
+        self._health = HealthService(self._tell_health_soon, lambda: plans.members(programmer.members_down()))
 
     def apply(self, policy: Policy) -> dict[str, str]:
         """Make the datapath hold exactly this policy, then serve it; {RDID: why} for domains whose old state stays."""
@@ -94,6 +92,7 @@ class Services:
         self._following.shutdown(cancel_futures=True)
         self._health.close()
         self._telling.shutdown(cancel_futures=True)
+        self._tunnelling.shutdown(cancel_futures=True)
         self._vpn.close()
 
     def _recognize(self, policy: Policy) -> None:
@@ -108,27 +107,38 @@ class Services:
     def _serve(self, policy: Policy) -> None:
         if policy is not self._policy:
             return  # a later one waits already
+        self._failure = None
         wanted = plans.compartments_for(policy, self._ports)
         self._let_go(wanted)
+        for part in plans.steps(wanted, self._standing):
+            self._stand(policy, part)
+            if policy is not self._policy:
+                return  # that one's turn will go on from here
+        for domain in policy.routing_domains:
+            if domain.load_balancers:
+                self._tell_health_soon(domain.id)
+
+    def _stand(self, policy: Policy, wanted: Mapping[str, CompartmentSpecification]) -> None:
+        """Have these compartments, and what lives in them."""
         self._standing = standing = self._compartments.reconcile(wanted)
         self._not_joined = self._programmer.compartments_changed(standing)
         self._health.reconcile(plans.probed_domains(policy, standing))
-        for domain in policy.routing_domains:
-            if domain.load_balancers:
-                self._submit(self._telling, self._tell_health, domain.id)
         mtus = {name: link.mtu for name, link in self._links().items()}
         self._endpoints = plans.endpoints_for(policy, standing, self._ports, mtus)
-        self._vpn.reconcile(self._endpoints)
-        self._failure = None
+        self._submit(self._tunnelling, self._vpn.reconcile, self._endpoints)
 
     def _let_go(self, wanted: Mapping[str, CompartmentSpecification]) -> None:
         """End what is not wanted any more from its end: peers are told, then the datapath, then legs may go."""
         kept = plans.kept(self._standing, wanted)
         remaining = {rdid: one for rdid, one in self._endpoints.items() if rdid in kept and kept[rdid].outside}
         if remaining != self._endpoints:
-            self._vpn.reconcile(remaining)
+            self._endpoints = remaining
+            self._submit(self._tunnelling, self._vpn.reconcile, remaining).result()
         if kept != self._standing:
             self._programmer.compartments_changed(kept)
+
+    def _tell_health_soon(self, domain_id: str) -> None:
+        self._submit(self._telling, self._tell_health, domain_id)
 
     def _tell_health(self, domain_id: str) -> None:
         policy = self._policy
@@ -137,7 +147,7 @@ class Services:
             errors = self._programmer.health_changed(domain_id, self._health.pool_states(domain))
             self._health_untold = {rdid: why for rdid, why in self._health_untold.items() if rdid != domain_id} | errors
 
-    def _submit(self, thread: ThreadPoolExecutor, function: Callable[..., None], *arguments: Any) -> None:
+    def _submit(self, thread: ThreadPoolExecutor, function: Callable[..., None], *arguments: Any) -> Future[None]:
         def work() -> None:
             try:
                 function(*arguments)
@@ -145,7 +155,7 @@ class Services:
                 log.exception("services_failed")
                 self._failure = f"{type(error).__name__}: {error}"
 
-        thread.submit(work)
+        return thread.submit(work)
 
     def faults(self) -> list[str]:
         """Return what keeps all domains from being served."""

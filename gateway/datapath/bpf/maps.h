@@ -7,7 +7,7 @@
 #include "types.h"
 
 #define DOMAINS_MAX 4096 /* domain 0 stands for "none" in the counters */
-#define DEVICES_MAX 256	 /* interfaces */
+#define DEVICES_MAX 4096 /* interfaces */
 #define PORTS_MAX 4096	 /* port 0 is none */
 #define CHOICES_MAX 16384 /* choice 0 is none */
 #define NEIGHBOUR_LINES 65536
