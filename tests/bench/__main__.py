@@ -11,14 +11,15 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import balancing, control, rows
+from tests.bench import balancing, control, membership, rows
 from tests.bench.comparison import Contestant, Pace, rate, run_in_turn
 from tests.bench.figures import Figure, as_json, as_markdown, as_text
 from tests.bench.gateway import GatewayUnderTest
 from tests.bench.kernel import add_kernel
+from tests.bench.nftables import add_nftables
 from tests.bench.openvswitch import add_openvswitch
 from tests.bench.plan import Plan
-from tests.bench.rig import Rig, add_bare_redirect, address_provider_side
+from tests.bench.rig import Rig, Router, add_bare_redirect, address_provider_side
 from tests.bench.rows import Field
 from tests.bench.traffic import CORE, Measurement, Traffic
 
@@ -68,13 +69,23 @@ def measure(chosen: argparse.Namespace, lifetime: ExitStack) -> Iterator[Figure]
             yield from rows.listed(Field(measurement, pace, gateway, bare, turning), Plan(size))
     gateway.close()
     if "lb" in chosen.groups:
-        balancer = GatewayUnderTest(rig, directory / "balancer", "internet")
-        yield from balancing.balanced(balancing.Field(measurement, pace, balancer, bare))
-        balancer.close()
+        yield from load_balancing(rig, measurement, pace, bare, directory)
     if "ovs" in chosen.groups:
         yield from switch(rig, measurement, directory / "ovs")
     if "control" in chosen.groups:
         yield from control_plane(rig, chosen, directory)
+
+
+def load_balancing(rig: Rig, measurement: Measurement, pace: Pace, bare: Router, directory: Path) -> Iterator[Figure]:
+    gateway = GatewayUnderTest(rig, directory / "balancer", "internet")
+    linux = add_nftables(rig, balancing.LINUX_POLICY)
+    yield from balancing.packet_rates(balancing.Field(measurement, pace, gateway, bare, linux))
+    yield membership.change(gateway)
+    gateway.close()
+    yield membership.moved_slots()
+    router = rig.add("pools")
+    address_provider_side(router, membership.MANY)
+    yield membership.push(router, directory / "pools")
 
 
 def switch(rig: Rig, measurement: Measurement, directory: Path) -> Iterator[Figure]:

@@ -26,8 +26,11 @@ _PATIENCE = 300  # seconds
 _EXTERNAL = {
     "corpnet": "",
     "internet": f'''\
-addresses = ["{plan.INTERNET_LOCAL}/{plan.INTERNET_PREFIX_LENGTH}"]
-gateways = ["{plan.INTERNET_NEXT_HOP}"]
+addresses = [
+    "{plan.INTERNET_LOCAL}/{plan.INTERNET_PREFIX_LENGTH}",
+    "{plan.INTERNET_LOCAL6}/{plan.INTERNET_PREFIX_LENGTH6}",
+]
+gateways = ["{plan.INTERNET_NEXT_HOP}", "{plan.INTERNET_NEXT_HOP6}"]
 ''',
 }
 
@@ -43,6 +46,7 @@ router_mac = "{plan.ROUTER_MAC}"
 listen = "127.0.0.1:{_API_PORT}"
 
 [datapath]
+memory_mb = 128
 pin_dir = "{pins}"
 
 [[ports]]
@@ -61,13 +65,13 @@ interface = "external"
 class Daemon:
     """A running daemon with an empty policy; gone with its state and pins when `lifetime` ends."""
 
-    def __init__(self, router: Router, directory: Path, lifetime: ExitStack) -> None:
+    def __init__(self, router: Router, directory: Path, lifetime: ExitStack, external: External = "corpnet") -> None:
         directory.mkdir()
         pins = Path(f"/sys/fs/bpf/{router.namespace}")
         shutil.rmtree(pins, ignore_errors=True)
         lifetime.callback(shutil.rmtree, pins, ignore_errors=True)
         file = directory / "gateway.toml"
-        file.write_text(configuration(directory, pins))
+        file.write_text(configuration(directory, pins, external))
         self._process = _start(router.namespace, directory, file, lifetime)
         self._client = self._connect(router.namespace, directory / "state", lifetime)
 

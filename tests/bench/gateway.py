@@ -7,6 +7,9 @@ import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
+
+import numpy
 
 from gateway.configuration import load
 from gateway.datapath.build import build
@@ -16,6 +19,7 @@ from gateway.datapath.pins import PinDirectory
 from gateway.policy.document import parse_json
 from gateway.policy.model import Policy
 from gateway.programming.block import LINE_BYTES
+from gateway.programming.choices import States
 from gateway.programming.programmer import Programmer
 from gateway.underlay.hop import Hop
 from gateway.underlay.network import Link
@@ -77,6 +81,23 @@ class GatewayUnderTest:
         """Return how much of the table memory holds something."""
         return self._programmer.used_lines()[0] * LINE_BYTES
 
+    def take_states(self, domain_id: str, states: States) -> None:
+        """Let members count as these states say from here on. Errors: RuntimeError."""
+        if errors := self._programmer.health_changed(domain_id, states):
+            raise RuntimeError(f"the states could not be programmed: {errors[domain_id]}")
+
+    def connections_in_use(self, family: Literal["IPv4", "IPv6"]) -> tuple[int, int]:
+        """Return how many connections there are, and the bytes of the table that are in use for them."""
+        domains = self._datapath.maps["domains"].records(self._layout.struct("domain"))
+        table = self._datapath.maps["connections"].mmap().view(numpy.uint64).reshape(-1, LINE_BYTES // 8)
+        number, ends = ("4", slice(1, None, 2)) if family == "IPv4" else ("6", slice(4, 5))
+        entries, lines = 0, 0
+        for row in domains[domains[f"connections{number}_lines"] > 0]:
+            first, used = int(row[f"connections{number}"]), int(row[f"connections{number}_used"])
+            entries += int(numpy.count_nonzero(table[first : first + used, ends]))
+            lines += used
+        return entries, lines * LINE_BYTES
+
     def close(self) -> None:
         self._lifetime.close()
 
@@ -89,9 +110,10 @@ class GatewayUnderTest:
         file.write_text(configuration(directory, pin_directory, self._external))
         settings = load(file)
         pins = self._lifetime.enter_context(PinDirectory.hold(pin_directory, directory / "lock"))
-        datapath = Datapath.create(pins, build(), sizes=_SIZES)
-        self._lifetime.callback(datapath.close)
-        programmer = Programmer(datapath, Layout.of(build()), settings)
+        self._layout = Layout.of(build())
+        self._datapath = Datapath.create(pins, build(), sizes=_SIZES)
+        self._lifetime.callback(self._datapath.close)
+        programmer = Programmer(self._datapath, self._layout, settings)
 
         def hops_changed(changes: Mapping[str, Hop | None]) -> None:
             programmer.hops_changed(changes)

@@ -15,8 +15,8 @@ from tests.bench.rig import CORPNET_MAC, Rig, Router, address_provider_side
 _ROUTER_MAC = plan.ROUTER_MAC.replace("-", ":")
 
 
-def add_kernel(rig: Rig, policy: Plan) -> Router:
-    router = rig.add("kernel")
+def add_kernel(rig: Rig, policy: Plan, name: str = "kernel") -> Router:
+    router = rig.add(name)
     set_sysctls(
         router.namespace,
         ipv4__ip_forward=1,

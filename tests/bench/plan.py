@@ -1,7 +1,7 @@
 """Which addresses the benchmark gives to whom: what the policy, the generator and the sink share (bpf/plan.h)."""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 SUBNETS = 2
 SUBNET_STRIDE = 1 << 15
@@ -17,6 +17,9 @@ MEMBERS = 10
 VIP_PORT = 443
 MEMBER_PORT = 8443
 FLOWS_MAX = 131072
+VXLAN_PORT = 4789
+FIRST_CA6 = 4
+FIRST_VIP6 = 0x10000
 
 FIRST_VSID = 5000
 FIRST_CA = int(IPv4Address("10.1.0.4"))
@@ -30,6 +33,10 @@ CORPNET_NEXT_HOP = "157.1.0.1"
 INTERNET_LOCAL = "198.51.100.1"
 INTERNET_PREFIX_LENGTH = 24
 INTERNET_NEXT_HOP = "198.51.100.254"
+INTERNET_LOCAL6 = "2001:db8:6::1"
+INTERNET_PREFIX_LENGTH6 = 64
+INTERNET_NEXT_HOP6 = "2001:db8:6::fe"
+FIRST_CLIENT6 = "2001:db8:20::"
 FIRST_VIP = int(IPv4Address("198.51.100.100"))
 ROUTER_MAC = "00-1d-d8-b7-1c-00"
 
@@ -82,6 +89,13 @@ class Plan:
         inside = self.customer_address(domain, subnet)
         return IPv4Network((inside, SUBNET_PREFIX_LENGTH), strict=False)
 
+    def customer_address6(self, record: int) -> IPv6Address:
+        """Return the IPv6 CA of a record, the same in every domain."""
+        return self.subnet_prefix6(record % SUBNETS)[FIRST_CA6 + record]
+
+    def subnet_prefix6(self, subnet: int) -> IPv6Network:
+        return IPv6Network((f"fd00:0:0:{subnet}::", 64))
+
     def host(self, domain: int, record: int) -> int:
         return (domain * 7 + record) % self.hosts
 
@@ -90,6 +104,9 @@ class Plan:
 
     def vip(self, domain: int) -> IPv4Address:
         return IPv4Address(FIRST_VIP + domain)
+
+    def vip6(self, domain: int) -> IPv6Address:
+        return IPv6Network((INTERNET_LOCAL6, INTERNET_PREFIX_LENGTH6), strict=False)[FIRST_VIP6 + domain]
 
     def vsid(self, domain: int, subnet: int) -> int:
         return FIRST_VSID + domain * SUBNETS + subnet

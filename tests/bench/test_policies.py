@@ -1,6 +1,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -14,7 +15,9 @@ from tests.bench import plan, policies, pools
 from tests.bench.plan import Plan
 
 PORTS = {
-    "internet": Port(name="internet", role="external", interface="external", addresses=("198.51.100.1/24",)),
+    "internet": Port(
+        name="internet", role="external", interface="external", addresses=("198.51.100.1/24", "2001:db8:6::1/64")
+    ),
     "provider": Port(name="provider", role="provider", interface="provider", addresses=("192.168.6.2/16",)),
     "corpnet": Port(name="corpnet", role="external", interface="external"),
 }
@@ -25,6 +28,16 @@ def test_the_policies_are_valid(records: int, listed: policies.Direction | None)
     text = json.dumps(policies.document(Plan(records, domains=4), "vxlan", listed)).encode()
     policy = document.parse_json(text, check=lambda parsed: validation.faults(parsed, PORTS))
     assert sum(len(domain.lookup_records) for domain in policy.routing_domains) == records
+
+
+@pytest.mark.parametrize(("make", "members"), [(pools.document_six, 100), (pools.many, 1_000), (pools.single, 1_000)])
+def test_the_other_policies_of_load_balancers_are_valid(
+    make: Callable[[Plan], policies.Document], members: int
+) -> None:
+    text = json.dumps(make(Plan(1_000, domains=10))).encode()
+    policy = document.parse_json(text, check=lambda parsed: validation.faults(parsed, PORTS))
+    pools_of = (pool for domain in policy.routing_domains for pool in domain.load_balancers[0].backend_pools)
+    assert sum(len(pool.members) for pool in pools_of) == members
 
 
 def test_the_policies_of_load_balancers_are_valid_and_their_members_are_at_hosts_of_both_encapsulations() -> None:
@@ -42,7 +55,7 @@ def test_constants_of_the_plan_are_those_of_the_c_header() -> None:
     shared = set(defined) & set(vars(plan))
     assert {"SUBNETS", "RECORD_STRIDE", "RULES", "CA_PREFIXES", "PORT_CLASSES", "FIRST_PORT"} <= shared
     for name in shared - {"SUBNET_STRIDE"}:
-        assert int(defined[name]) == getattr(plan, name), name
+        assert int(defined[name], 0) == getattr(plan, name), name
     assert plan.SUBNET_STRIDE == 1 << 15 and defined["SUBNET_STRIDE"] == "(1 << 15)"
 
 

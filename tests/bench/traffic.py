@@ -21,7 +21,7 @@ SAMPLE_EVERY = 64  # packets, of sink.c
 _ONE = word(0)
 
 Selection = Literal["random", "established", "in_turn", "new"]
-Expected = Literal["unchanged", "corpnet", "corpnet_untagged", "nvgre", "vxlan", "balanced", "client"]
+Expected = Literal["unchanged", "corpnet", "corpnet_untagged", "nvgre", "vxlan", "balanced", "balanced_six", "client"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,11 @@ static __always_inline void put_addresses(struct iphdr *header, __be32 source, _
 	header->check = complete(header->check, (__u64)source + destination);
 }
 
+static __always_inline void put_checksum(struct udphdr *udp, const struct tag *tag, __u64 addresses)
+{
+	udp->check = complete(udp->check, addresses + *(__u32 *)&udp->source + *(__u32 *)&tag->domain + tag->number) ?: 0xffff;
+}
+
 static __always_inline void put_packet(struct iphdr *ip, const struct flow *f)
 {
 	struct udphdr *udp = (void *)(ip + 1);
@@ -163,8 +168,21 @@ static __always_inline void put_packet(struct iphdr *ip, const struct flow *f)
 	*(__u16 *)&tag->record = f->marked;
 	*(__u32 *)&tag->number = f->number;
 	if (udp->check) /* 0: none (RFC 768) */
-		udp->check = complete(udp->check, (__u64)ip->saddr + ip->daddr + *(__u32 *)&udp->source + *(__u32 *)&tag->domain +
-							  f->number) ?: 0xffff;
+		put_checksum(udp, tag, (__u64)ip->saddr + ip->daddr);
+}
+
+/* The last words of the addresses; the others are the template's. */
+static __always_inline void put_six(struct six_frame *frame, const struct settings *s, const struct flow *f)
+{
+	__u32 *source = (void *)&frame->ip.saddr + 12, *destination = (void *)&frame->ip.daddr + 12;
+
+	*source = bpf_htonl(f->source);
+	*destination = bpf_htonl(f->destination - s->first_vip + FIRST_VIP6);
+	frame->udp.source = bpf_htons(f->source_port);
+	frame->udp.dest = bpf_htons(f->destination_port);
+	*(__u16 *)&frame->tag.domain = f->domain;
+	*(__u32 *)&frame->tag.number = f->number;
+	put_checksum(&frame->udp, &frame->tag, (__u64)*source + *destination);
 }
 
 /* In words: clang takes packed structures to be misaligned, and would copy them byte by byte. */
@@ -233,6 +251,14 @@ int generate_untagged(struct xdp_md *ctx)
 {
 	START(inner_frame);
 	put_packet(&frame->ip, &f);
+	return bpf_redirect_map(&devices, s->output, 0);
+}
+
+SEC("xdp")
+int generate_six(struct xdp_md *ctx)
+{
+	START(six_frame);
+	put_six(frame, s, &f);
 	return bpf_redirect_map(&devices, s->output, 0);
 }
 

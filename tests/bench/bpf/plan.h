@@ -5,6 +5,7 @@
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/udp.h>
 #include <stdbool.h>
 #include <bpf/bpf_endian.h>
@@ -27,6 +28,8 @@
 #define MEMBER_PORT 8443
 #define FLOWS_MAX 131072      /* whose members are known */
 #define MAGIC 0x62656e63
+#define FIRST_CA6 4	      /* last word of a subnet's first CA */
+#define FIRST_VIP6 0x10000    /* last word of the first VIP */
 #define GOLDEN 0x9E3779B1     /* odd: multiplying by it only reorders the 32-bit numbers */
 #define OTHER_ODD 0x85EBCA6B
 
@@ -52,7 +55,8 @@ enum expected {
 	EXPECT_NVGRE = 3,
 	EXPECT_VXLAN = 4,
 	EXPECT_BALANCED = 5, /* at a member of the pool */
-	EXPECT_CLIENT = 6,   /* in the VIP's name */
+	EXPECT_BALANCED_SIX = 6,
+	EXPECT_CLIENT = 7, /* in the VIP's name */
 };
 
 struct settings {
@@ -132,6 +136,14 @@ struct inner_frame {
 	struct tag tag;
 	__u8 filling[10];
 } __attribute__((packed)); /* 64 bytes */
+
+struct six_frame {
+	struct ethhdr ethernet;
+	struct ipv6hdr ip;
+	struct udphdr udp;
+	struct tag tag;
+	__u8 filling[10];
+} __attribute__((packed)); /* 84 bytes */
 
 struct nvgre_frame {
 	struct ethhdr ethernet;

@@ -95,34 +95,36 @@ static __always_inline struct opened open_vxlan(void *data, void *end)
 /* The MAC of a record: 02-00, domain, record; tests/bench/plan.py gives it. */
 static __always_inline bool is_for(const struct settings *s, const struct opened *opened, __u32 domain, __u32 record)
 {
-	const struct inner_frame *inner = opened->inner;
-	const __be16 *mac = (const void *)inner->ethernet.h_dest;
+	const struct ethhdr *ethernet = &opened->inner->ethernet;
+	const __be16 *mac = (const void *)ethernet->h_dest;
 
-	return sound_header(opened->outer) && inner->ethernet.h_proto == bpf_htons(ETH_P_IP) &&
-	       same_mac(inner->ethernet.h_source, s->router_mac) && mac[0] == bpf_htons(0x0200) &&
+	return sound_header(opened->outer) && same_mac(ethernet->h_source, s->router_mac) && mac[0] == bpf_htons(0x0200) &&
 	       mac[1] == bpf_htons(domain) && mac[2] == bpf_htons(record) &&
-	       inner->ip.daddr == bpf_htonl(customer_address(s, domain, record)) &&
 	       opened->outer->daddr == bpf_htonl(provider_address(s, domain, record)) &&
 	       opened->vsid == vsid_of(s, domain, record);
+}
+
+static __always_inline bool goes_to(const struct settings *s, const struct inner_frame *inner, __u32 domain, __u32 record)
+{
+	return inner->ethernet.h_proto == bpf_htons(ETH_P_IP) &&
+	       inner->ip.daddr == bpf_htonl(customer_address(s, domain, record));
 }
 
 static __always_inline bool right_for_vm(const struct settings *s, const struct opened *opened)
 {
 	const struct tag *tag = opened->inner ? routed(&opened->inner->ip) : NULL;
 
-	return tag && is_for(s, opened, tag->domain, tag->record);
+	return tag && is_for(s, opened, tag->domain, tag->record) &&
+	       goes_to(s, opened->inner, tag->domain, tag->record);
 }
 
-/* UDP with its pseudo header (RFC 768); all generated packets have the same length. */
-static __always_inline bool sound_datagram(const struct iphdr *ip)
+/* UDP with its pseudo header (RFC 768, RFC 8200 section 8.1); all generated datagrams have the same length. */
+static __always_inline bool sound_datagram(const struct udphdr *udp, const void *addresses, __u32 length_of_both)
 {
-	const __u16 *addresses = (const void *)&ip->saddr, *words = (const void *)(ip + 1);
-	const struct udphdr *udp = (const void *)(ip + 1);
+	const __u16 *words = addresses;
 	__u32 sum = bpf_htons(IPPROTO_UDP) + udp->len;
 
-	for (int i = 0; i < 4; i++)
-		sum += addresses[i];
-	for (__u32 i = 0; i < DATAGRAM / 2; i++)
+	for (__u32 i = 0; i < (length_of_both + DATAGRAM) / 2; i++) /* the datagram follows its addresses */
 		sum += words[i];
 	sum = (sum & 0xffff) + (sum >> 16);
 	return udp->check && (__u16)((sum & 0xffff) + (sum >> 16)) == 0xffff;
@@ -132,25 +134,54 @@ static __always_inline bool is_known_member(const struct settings *s, __u32 numb
 {
 	__u32 *member = bpf_map_lookup_elem(&members, &number);
 
-	return s->selection == SELECT_NEW || (member && *member == record + 1);
+	return s->selection != SELECT_ESTABLISHED || (member && *member == record + 1);
 }
 
-/* A client's packet with the address and the port of a member: of the one that has had the flow so far. */
-static __always_inline bool right_balanced(const struct settings *s, const struct opened *opened)
+/* A client's packet to the machine and the port of a member: of the one that has had the flow so far. */
+static __always_inline bool is_for_member(const struct settings *s, const struct opened *opened, const struct udphdr *udp,
+					  const struct tag *tag, __u32 record)
 {
-	const struct tag *tag = opened->inner ? routed(&opened->inner->ip) : NULL;
-
-	if (!tag)
-		return false;
-	const struct iphdr *ip = &opened->inner->ip;
-	const struct udphdr *udp = (const void *)(ip + 1);
-	__u32 record = bpf_ntohs(*(__be16 *)(opened->inner->ethernet.h_dest + 4));
 	struct client client = client_of(s, tag->number);
 	enum expected kind = s->mixed && host_of(s, client.domain, record) % 2 == 0 ? EXPECT_NVGRE : EXPECT_VXLAN;
 
 	return record < MEMBERS && opened->kind == kind && is_for(s, opened, client.domain, record) &&
-	       ip->saddr == bpf_htonl(client.address) && udp->source == bpf_htons(client.port) &&
-	       udp->dest == bpf_htons(MEMBER_PORT) && sound_datagram(ip) && is_known_member(s, tag->number, record);
+	       udp->source == bpf_htons(client.port) && udp->dest == bpf_htons(MEMBER_PORT) &&
+	       is_known_member(s, tag->number, record);
+}
+
+static __always_inline __u32 record_of(const struct opened *opened)
+{
+	return bpf_ntohs(*(__be16 *)(opened->inner->ethernet.h_dest + 4));
+}
+
+static __always_inline bool right_balanced(const struct settings *s, const struct opened *opened)
+{
+	const struct inner_frame *inner = opened->inner;
+	const struct tag *tag = inner ? routed(&inner->ip) : NULL;
+
+	if (!tag)
+		return false;
+	struct client client = client_of(s, tag->number);
+	__u32 record = record_of(opened);
+
+	return is_for_member(s, opened, &inner->udp, tag, record) && goes_to(s, inner, client.domain, record) &&
+	       inner->ip.saddr == bpf_htonl(client.address) && sound_datagram(&inner->udp, &inner->ip.saddr, 8);
+}
+
+static __always_inline bool right_balanced_six(const struct settings *s, const struct opened *opened, void *end)
+{
+	const struct six_frame *inner = (const void *)opened->inner;
+
+	if (!inner || (void *)(inner + 1) > end)
+		return false;
+	const __be32 *source = (const void *)&inner->ip.saddr, *destination = (const void *)&inner->ip.daddr;
+	struct client client = client_of(s, inner->tag.number);
+	__u32 record = record_of(opened);
+
+	return inner->ethernet.h_proto == bpf_htons(ETH_P_IPV6) && inner->ip.version == 6 && inner->ip.hop_limit == 63 &&
+	       inner->ip.nexthdr == IPPROTO_UDP && inner->tag.magic == MAGIC && source[3] == bpf_htonl(client.address) &&
+	       destination[1] == bpf_htonl(record % SUBNETS) && destination[3] == bpf_htonl(FIRST_CA6 + record) &&
+	       is_for_member(s, opened, &inner->udp, &inner->tag, record) && sound_datagram(&inner->udp, source, 32);
 }
 
 static __always_inline void learn_member(const struct opened *opened)
@@ -161,7 +192,7 @@ static __always_inline void learn_member(const struct opened *opened)
 		__u32 *member = bpf_map_lookup_elem(&members, &tag->number);
 
 		if (member)
-			*member = bpf_ntohs(*(__be16 *)(opened->inner->ethernet.h_dest + 4)) + 1;
+			*member = record_of(opened) + 1;
 	}
 }
 
@@ -201,7 +232,7 @@ static __always_inline bool right_for_client(const struct settings *s, void *dat
 
 	return same_mac(frame->ethernet.h_dest, s->next_hop_mac) && frame->ip.saddr == bpf_htonl(s->first_vip + client.domain) &&
 	       frame->udp.source == bpf_htons(VIP_PORT) && frame->ip.daddr == bpf_htonl(client.address) &&
-	       frame->udp.dest == bpf_htons(client.port) && sound_datagram(&frame->ip);
+	       frame->udp.dest == bpf_htons(client.port) && sound_datagram(&frame->udp, &frame->ip.saddr, 8);
 }
 
 /* What was only redirected: the tag stands where the generator put it, which the length tells. */
@@ -233,6 +264,8 @@ static __always_inline bool right(const struct settings *s, void *data, void *en
 		return right_for_vm(s, &vxlan);
 	case EXPECT_BALANCED:
 		return nvgre.inner ? right_balanced(s, &nvgre) : right_balanced(s, &vxlan);
+	case EXPECT_BALANCED_SIX:
+		return nvgre.inner ? right_balanced_six(s, &nvgre, end) : right_balanced_six(s, &vxlan, end);
 	default:
 		return right_for_client(s, data, end);
 	}
