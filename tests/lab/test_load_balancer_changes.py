@@ -124,6 +124,21 @@ def test_a_member_whose_server_dies_takes_no_more_and_comes_back(load_balancer: 
     wait_for_answers(load_balancer, {LEAVING_NAME})
 
 
+def test_a_dead_member_is_left_out_while_the_daemon_is_away_and_as_soon_as_it_is_back(
+    load_balancer: RunningLab,
+) -> None:
+    end(load_balancer.processes.find("BlueVM4-http"), signal.SIGKILL)
+    wait_until(lambda: member(load_balancer) == ("down", "unhealthy"), "the probe finds it dead")
+    gateway.kill(load_balancer)
+    seen = {probes.page(load_balancer, "internet", "198.51.100.80") for _ in range(24)}
+    gateway.start(load_balancer)
+    assert member(load_balancer) == ("down", "unhealthy")
+    seen |= {probes.page(load_balancer, "internet", "198.51.100.80") for _ in range(24)}
+    assert seen == {"blue BlueVM1", "blue BlueVM2", "blue BlueVM3"}
+    main.start_web_server(load_balancer, "BlueVM4")
+    wait_until(lambda: member(load_balancer) == ("active", "healthy"), "the probe finds it alive")
+
+
 def wait_for_answers(lab: RunningLab, servers: set[str]) -> None:
     """Wait until new connections are answered by all of these."""
     seen: set[str | None] = set()
