@@ -2,15 +2,15 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from rich.console import Console
-from rich.table import Table
 
+from deploy import balancing_checks, tunnel_checks
+from deploy.checks import Check, Outcome, ask, ask_and_count, page, table
 from deploy.lab import gateway, main, probes
 from deploy.lab.errors import LabError
 from deploy.lab.running import RunningLab
@@ -19,40 +19,15 @@ from deploy.lab.streams import Stream, streaming
 COMMITS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Something tried on a lab: `attempt` returns what was seen, which must be `expected`."""
-
-    tenant: str
-    what: str
-    expected: str
-    attempt: Callable[[], str]
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """`counted` packets were dropped for the check's reason, where it has one."""
-
-    check: Check
-    seen: str
-    milliseconds: float
-    counted: int = 0
-
-    @property
-    def holds(self) -> bool:
-        return self.seen == self.check.expected and (not self.check.reason or self.counted > 0)
-
-
 def tenants_at_once(lab: RunningLab) -> Iterator[Check]:
     """Yield the same questions for both tenants; they are asked at the same time."""
     for tenant, name in (("blue", "Blue"), ("red", "Red")):
         sender, corpnet = f"{name}VM1", f"{tenant}-corpnet"
-        yield _page(lab, tenant, sender, "10.1.6.21", f"{tenant} {name}VM3", "other virtual subnet")
-        yield _page(lab, tenant, sender, "fd00:6::21", f"{tenant} {name}VM3", "the same over IPv6")
-        yield _page(lab, tenant, sender, "10.1.1.12", f"{tenant} {name}VM2", "same virtual subnet")
-        yield _page(lab, tenant, sender, "157.1.0.10", f"{tenant} {corpnet}", "CorpNet")
-        yield _page(lab, tenant, corpnet, "10.1.1.11", f"{tenant} {sender}", "from CorpNet")
+        yield page(lab, tenant, sender, "10.1.6.21", f"{tenant} {name}VM3", "other virtual subnet")
+        yield page(lab, tenant, sender, "fd00:6::21", f"{tenant} {name}VM3", "the same over IPv6")
+        yield page(lab, tenant, sender, "10.1.1.12", f"{tenant} {name}VM2", "same virtual subnet")
+        yield page(lab, tenant, sender, "157.1.0.10", f"{tenant} {corpnet}", "CorpNet")
+        yield page(lab, tenant, corpnet, "10.1.1.11", f"{tenant} {sender}", "from CorpNet")
 
 
 def paths(lab: RunningLab, private: RunningLab) -> Iterator[Check]:
@@ -98,12 +73,6 @@ def changes(lab: RunningLab) -> Iterator[Check]:
     )
     for when, action in actions:
         yield Check("both", f"packet streams {when}", "0 lost, 0 misrouted", _stream(lab, action))
-
-
-def _page(lab: RunningLab, tenant: str, node: str, address: str, expected: str, what: str) -> Check:
-    return Check(
-        tenant, f"{node} opens http://{address} ({what})", expected, lambda: probes.page(lab, node, address) or ""
-    )
 
 
 def _text(lab: RunningLab, node: str) -> Callable[[], str]:
@@ -152,33 +121,6 @@ def _stream(lab: RunningLab, action: Callable[[], object]) -> Callable[[], str]:
     return attempt
 
 
-def ask(check: Check) -> Outcome:
-    start = time.monotonic()
-    seen = check.attempt()
-    return Outcome(check, seen, (time.monotonic() - start) * 1000)
-
-
-def ask_and_count(lab: RunningLab, check: Check) -> Outcome:
-    domain = check.tenant or None
-    before = probes.drops(lab, domain, check.reason)
-    outcome = ask(check)
-    counted = probes.drops(lab, domain, check.reason) - before
-    return Outcome(check, outcome.seen, outcome.milliseconds, counted)
-
-
-def table(title: str, outcomes: Sequence[Outcome]) -> Table:
-    drawn = Table(title=title, title_justify="left", header_style="bold")
-    refused = any(outcome.check.reason for outcome in outcomes)
-    for column in ("", "tenant", "what", "seen", "ms", *(("dropped as", "packets") if refused else ())):
-        drawn.add_column(column, justify="right" if column in ("ms", "packets") else "left", overflow="fold")
-    for outcome in outcomes:
-        mark = "[green]ok[/]" if outcome.holds else "[red]WRONG[/]"
-        seen = outcome.seen if outcome.holds else f"{outcome.seen or 'nothing'} (expected {outcome.check.expected})"
-        row = [mark, outcome.check.tenant or "none", outcome.check.what, seen, f"{outcome.milliseconds:.0f}"]
-        drawn.add_row(*row, *((outcome.check.reason, str(outcome.counted)) if refused else ()))
-    return drawn
-
-
 @contextmanager
 def running(name: str) -> Iterator[RunningLab]:
     lab = main.up(name, _say)
@@ -201,12 +143,14 @@ def _show(console: Console, title: str, outcomes: Iterable[Outcome]) -> bool:
 def demonstrate() -> bool:
     """Tell whether every expectation held."""
     console = Console(width=None if sys.stdout.isatty() else 132)
+    return all([_route(console), _balance(console), _tunnel(console)])
+
+
+def _route(console: Console) -> bool:
     with ExitStack() as stack:
         lab, private = (stack.enter_context(running(name)) for name in ("blue-red", "private-cloud"))
         _say("both tenants ask at once")
-        with ThreadPoolExecutor() as pool:
-            crossed = list(pool.map(ask, tenants_at_once(lab)))
-        held = [_show(console, "What crossed: equal addresses, both tenants at once", crossed)]
+        held = [_show(console, "What crossed: equal addresses, both tenants at once", _at_once(tenants_at_once(lab)))]
         _say("paths, path MTU and throughput")
         held.append(_show(console, "How it crossed", map(ask, paths(lab, private))))
         _say("what must be refused")
@@ -214,6 +158,32 @@ def demonstrate() -> bool:
         _say("packet streams while the gateway is changed")
         held.append(_show(console, "While the gateway was changed", map(ask, changes(lab))))
     return all(held)
+
+
+def _balance(console: Console) -> bool:
+    with running("load-balancer") as lab:
+        _say("clients ask at public addresses, and machines at one internal address that both tenants have")
+        held = [_show(console, "What was balanced", _at_once(balancing_checks.balanced(lab)))]
+        refused = (ask_and_count(lab, check) for check in balancing_checks.unserved(lab))
+        held.append(_show(console, "What was rightly not served", refused))
+        _say("held connections while pools change and the daemon is killed")
+        held.append(_show(console, "Connections held meanwhile", map(ask, balancing_checks.changes(lab))))
+    return all(held)
+
+
+def _tunnel(console: Console) -> bool:
+    with running("hybrid-cloud") as lab:
+        _say("two web servers, moved to the cloud, ask their premises")
+        held = [_show(console, "What crossed tunnels: equal addresses at all ends", _at_once(tunnel_checks.moved(lab)))]
+        _say("an onlooker, and a wrong key")
+        held.append(_show(console, "What the Internet saw", map(ask, tunnel_checks.watched(lab))))
+        held.append(_show(console, "While a tunnel was down", map(ask, tunnel_checks.broken(lab))))
+    return all(held)
+
+
+def _at_once(checks: Iterable[Check]) -> list[Outcome]:
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(ask, checks))
 
 
 def run() -> int:

@@ -60,10 +60,12 @@ def resolve(lab: RunningLab, node: str, name: str, server: str) -> str | None:
     return found.stdout.split()[0] if found.returncode == 0 else None
 
 
-def query(lab: RunningLab, node: str, address: str, question: str, port: int = DATABASE_PORT) -> str | None:
+def query(
+    lab: RunningLab, node: str, address: str, question: str, port: int = DATABASE_PORT, seconds: int = 3
+) -> str | None:
     """Return what a database answers, None where the connection was refused or nothing answered."""
-    script = f"exec 3<>/dev/tcp/{address}/{port} && echo {shlex.quote(question)} >&3 && read -r -t 5 answer <&3"
-    done = _attempt(lab, node, "timeout", "10", "bash", "-c", f'{script} && echo "$answer"')
+    script = f"exec 3<>/dev/tcp/{address}/{port} && echo {shlex.quote(question)} >&3 && read -r answer <&3"
+    done = _attempt(lab, node, "timeout", str(seconds), "bash", "-c", f'{script} && echo "$answer"')
     return done.stdout.strip() if done.returncode == 0 else None
 
 
