@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from gateway.api import service_metrics
 from gateway.api.machine import Counters, Machine
 from gateway.api.services import Services
+from gateway.policy.internet import INTERNET
 from gateway.transactions import Transactions
 
 OUTSIDE = ""  # the label `domain` of what belongs to no routing domain
@@ -31,7 +32,7 @@ class GatewayCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         counters = self._machine.counters()
         domains = self._transactions.held.policy.routing_domains
-        names = {domain.id: domain.name for domain in domains}
+        names = {domain.id: domain.name for domain in domains} | {INTERNET: "internet"}
         yield from _traffic(counters, names)
         yield _drops(counters, names)
         yield from _fill(counters)

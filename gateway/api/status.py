@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from gateway.api import service_documents
 from gateway.api.machine import Counters, DomainCounters, Fill, Machine
 from gateway.api.services import Services
+from gateway.policy.internet import INTERNET
 from gateway.transactions import Held, Programmed, Transactions
 
 VERSION = version("tenant-gateway")
@@ -49,6 +50,7 @@ _EXAMPLE: dict[int | str, dict[str, Any]] = {
                             "services_fault": None,
                         }
                     ],
+                    "internet": {"traffic": {}, "drops": {"no_route": 12}, "connections": None},
                     "drops": {"unknown_vsid": 1},
                     "unresolved_provider_addresses": ["192.0.2.99"],
                     "memory": {"tables": {"used": 1048576, "capacity": 67108864, "unit": "bytes"}},
@@ -73,12 +75,11 @@ def document(transactions: Transactions, machine: Machine, services: Services) -
     """Gather the state of the gateway as plain data."""
     held, programmed, counters = transactions.held, transactions.programmed, machine.counters()
     store_fault = transactions.store_fault
+    faults = (store_fault, programmed.failure, programmed.errors.get(INTERNET), *machine.faults(), *services.faults())
     return {
         "name": machine.name,
         "version": VERSION,
-        "faults": [
-            fault for fault in (store_fault, programmed.failure, *machine.faults(), *services.faults()) if fault
-        ],
+        "faults": [fault for fault in faults if fault],
         "policy": {
             "accepted_revision": held.snapshot.revision,
             "programmed_revision": programmed.revision,
@@ -96,6 +97,7 @@ def document(transactions: Transactions, machine: Machine, services: Services) -
             for port in machine.ports()
         ],
         "routing_domains": _domains(held, programmed, counters, services),
+        "internet": _counters(counters.domains.get(INTERNET, _NO_COUNTERS)),
         "drops": dict(counters.drops),
         "unresolved_provider_addresses": list(machine.unresolved()),
         "memory": {

@@ -84,5 +84,6 @@ def _services(domain: dict[str, Any]) -> str:
 
 def _drops(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, int]]]:
     yield "(none)", document["drops"]
+    yield "(internet)", document["internet"]["drops"]
     for domain in document["routing_domains"]:
         yield domain["name"], domain["drops"]

@@ -23,6 +23,7 @@ from gateway.configuration import Api, GatewayConfiguration, Plugins, Port
 from gateway.datapath.model.question import Question
 from gateway.explanation import explanation
 from gateway.policy.balancing import PoolMember
+from gateway.policy.internet import INTERNET
 from gateway.policy.model import Policy, RoutingDomain
 from gateway.transactions import Transactions
 from gateway.underlay.hop import Hop
@@ -72,7 +73,8 @@ class StillMachine:
 
     def counters(self) -> Counters:
         blue = DomainCounters({"overlay_to_external": Traffic(7, 700)}, {"no_route": 3}, Fill(5, 256, "entries"))
-        return Counters({BLUE: blue}, {"unknown_vsid": 1}, {"tables": Fill(1024, 4096, "bytes")})
+        internet = DomainCounters({}, {"vip_not_served": 2})
+        return Counters({BLUE: blue, INTERNET: internet}, {"unknown_vsid": 1}, {"tables": Fill(1024, 4096, "bytes")})
 
     def unresolved(self) -> list[str]:
         return ["192.168.1.99"]

@@ -33,6 +33,7 @@ def test_status_shows_what_is_held_programmed_and_counted(gateway: LiveGateway) 
         "services_fault": None,
     }
     assert [port["name"] for port in status["ports"]] == ["provider", "corpnet", "internet"]
+    assert status["internet"] == {"traffic": {}, "drops": {"vip_not_served": 2}, "connections": None}
     assert status["drops"] == {"unknown_vsid": 1}
     assert status["unresolved_provider_addresses"] == ["192.168.1.99"]
     assert status["memory"] == {"tables": {"used": 1024, "capacity": 4096, "unit": "bytes"}}
@@ -52,6 +53,7 @@ def test_metrics_are_what_prometheus_reads(gateway: LiveGateway) -> None:
     assert samples["tenant_gateway_packets_total", "blue", "overlay_to_external"] == 7
     assert samples["tenant_gateway_bytes_total", "blue", "overlay_to_external"] == 700
     assert samples["tenant_gateway_drops_total", "blue", "no_route"] == 3
+    assert samples["tenant_gateway_drops_total", "internet", "vip_not_served"] == 2
     assert samples["tenant_gateway_drops_total", "", "unknown_vsid"] == 1
     assert samples["tenant_gateway_map_used", None, None] == 1024
     assert samples["tenant_gateway_unresolved_provider_addresses", None, None] == 1
