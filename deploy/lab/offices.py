@@ -24,7 +24,7 @@ DNS_PORT = 53
 DATABASE_PORT = 5432
 PRIVATE_NETWORKS = "10.0.0.0/8"
 PLUGINS = "random nonce openssl aes gcm sha2 hmac kdf pem pkcs1 pkcs8 pubkey x509 constraints"
-STATE = "src 192.0.2.1 dst 192.0.2.2 proto esp spi 1 mode tunnel aead rfc4106(gcm(aes))"
+STATE = "src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x1000 mode tunnel aead rfc4106(gcm(aes))"
 SETTINGS = """\
 charon {{
   load_modular = no

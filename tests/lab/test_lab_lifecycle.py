@@ -17,8 +17,9 @@ NAME = "two-networks-one-owner"
 
 
 def leftovers(lab: Lab) -> list[Path]:
-    paths = [NAMESPACES / RunningLab(lab).namespace(node) for node in lab.nodes()]
-    return [path for path in (*paths, gateway.pins_of(lab), RunningLab(lab).directory) if path.exists()]
+    """Compartments too, which are the gateway's own."""
+    paths = gateway.pins_of(lab), gateway.tunnels_of(lab), RunningLab(lab).directory
+    return [*NAMESPACES.glob(RunningLab(lab).namespace("*")), *(path for path in paths if path.exists())]
 
 
 @needs_root
@@ -33,10 +34,12 @@ def test_a_second_up_is_refused_and_the_first_stays() -> None:
 
 
 @needs_root
-def test_down_leaves_nothing_behind() -> None:
-    lab = main.up(NAME)
+@pytest.mark.parametrize("name", [NAME, "hybrid-cloud"])
+def test_down_leaves_nothing_behind(name: str) -> None:
+    lab = main.up(name)
     processes = list(lab.processes)
-    main.down(NAME)
+    assert len(leftovers(lab.topology)) > len(lab.topology.nodes())
+    main.down(name)
     assert leftovers(lab.topology) == []
     assert [process for process in processes if process.runs()] == []
 

@@ -1,9 +1,11 @@
 """Connections stay where they are while members come, drain and go, and while the daemon is killed: counted."""
 
 import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from deploy.lab import gateway, main, members, probes
 from deploy.lab.clients import Clients, Report, connected
 from deploy.lab.processes import end, wait_until
 from deploy.lab.running import RunningLab
+from gateway.datapath import build
 
 CLIENTS = (
     Clients("blue", "internet", "198.51.100.80", held=60, sources=("203.0.113.10", "203.0.113.11", "198.51.100.254")),
@@ -148,3 +151,31 @@ def wait_for_answers(lab: RunningLab, servers: set[str]) -> None:
         return servers <= seen
 
     wait_until(all_answered, f"new connections go to {', '.join(servers)}")
+
+
+def other_layout(directory: Path) -> Path:
+    """Compile the programs with a field more in connections of IPv6; return the directory of the object."""
+    sources = directory / "bpf"
+    shutil.copytree(build.SOURCE.parent, sources)
+    types = sources / "types.h"
+    before, after = "\t__u32 meta;\n\t__u8 padding[24];", "\t__u32 meta;\n\t__u64 fresh;\n\t__u8 padding[16];"
+    assert before in types.read_text()
+    types.write_text(types.read_text().replace(before, after))
+    return build.build(sources / build.SOURCE.name, directory / build.object_path().name).parent
+
+
+def test_connections_stay_while_a_version_with_another_connection_table_takes_over(
+    load_balancer: RunningLab, tmp_path: Path
+) -> None:
+    objects = other_layout(tmp_path)
+    clients = (*CLIENTS, Clients("blue", "internet", "2001:db8:100::80", held=20))
+    try:
+        with connected(load_balancer, clients) as reports:
+            gateway.stop(load_balancer)
+            gateway.start(load_balancer, TGW_BUILD_DIR=str(objects))
+        assert probes.status(load_balancer)["faults"] == []
+    finally:
+        gateway.stop(load_balancer)
+        gateway.start(load_balancer)
+    assert len(reports) == len(clients)
+    assert [report for report in reports if not report.flawless] == []
