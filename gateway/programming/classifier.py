@@ -4,7 +4,6 @@ The reading side is `access_list_allows` in gateway/datapath/bpf/access_list.h; 
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 from typing import Any
 
 import numpy
@@ -95,11 +94,11 @@ def _add_tree(body: Body, vectors: _Vectors, cut: Intervals, bits: int, key: int
     if len(cut) == 1:
         return vectors.place(cut[0][1])
     below = max(0, bits - 32)
-    words = []
-    for number, group in groupby(_cut(cut, 1 << below, 1 << bits), key=lambda interval: interval[0] >> below):
-        inner = [(start & (1 << below) - 1, mask) for start, mask in group]
-        words.append((number, _add_tree(body, vectors, inner, below, key + 1)))
-    return body.add_tree(words, key)
+    groups: dict[int, Intervals] = {}
+    for start, mask in _cut(cut, 1 << below, 1 << bits):
+        groups.setdefault(start >> below, []).append((start & (1 << below) - 1, mask))
+    words = (_add_tree(body, vectors, inner, below, key + 1) for inner in groups.values())
+    return body.add_tree(list(groups), words, key)
 
 
 def _cut(cut: Intervals, size: int, end: int) -> Intervals:

@@ -80,7 +80,7 @@ class RuleTree:
         _, key, runs = min(cuts)
         if any(run == mask for _, run in runs):
             return self._leave_to_vectors()
-        return self._body.add_tree([(number, self._word(run)) for number, run in runs], key)
+        return self._body.add_tree([number for number, _ in runs], (self._word(run) for _, run in runs), key)
 
     def _leave_to_vectors(self) -> int:
         self.needs_vectors = True

@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Any
 
 import numpy
+import numpy.typing
 
 from gateway.datapath.layout import Layout
 from gateway.policy.model import AccessRule
@@ -37,7 +38,7 @@ class Body:
 
     def __init__(self, header_bytes: int, layout: Layout) -> None:
         self._bytes = bytearray(header_bytes)
-        self._node = layout.struct("search_node")
+        self._node_type = layout.struct("search_node")
 
     def add(self, data: bytes) -> int:
         """Append; return the place."""
@@ -48,12 +49,22 @@ class Body:
         self._fill(PLACE_BYTES)
         return place
 
-    def add_tree(self, words: Sequence[tuple[int, int]], key: int) -> int:
-        """Append nodes that lead from each number on to a word; return the word that leads to them."""
-        while len(words) > 1:
-            groups = [words[first : first + NODE_WORDS] for first in range(0, len(words), NODE_WORDS)]
-            words = [(group[0][0], self._add_node(group, key)) for group in groups]
-        return words[0][1]
+    def add_tree(self, numbers: Sequence[int], words: Iterable[int], key: int) -> int:
+        """Append nodes that lead from each of these numbers on to a word; return the word that leads to them.
+
+        They lie together, before whatever is appended while `words` are made.
+        """
+        levels = [len(numbers)]
+        while levels[-1] > 1:
+            levels.append(-(-levels[-1] // NODE_WORDS))
+        lines = [self._reserve(level) for level in reversed(levels[1:])]
+        entries = list(zip(numbers, words, strict=True))
+        for line in reversed(lines):
+            groups = [entries[first : first + NODE_WORDS] for first in range(0, len(entries), NODE_WORDS)]
+            nodes = numpy.concatenate([self._node(group) for group in groups])
+            self._bytes[line * LINE_BYTES : line * LINE_BYTES + nodes.nbytes] = nodes.tobytes()
+            entries = [(group[0][0], NODE | key << COUNT_SHIFT | line + index) for index, group in enumerate(groups)]
+        return entries[0][1]
 
     def finish(self, header: Any) -> Bytes:
         """Return the block, with `header` over its first bytes."""
@@ -61,12 +72,17 @@ class Body:
         self._bytes[: header.nbytes] = header.tobytes()
         return numpy.frombuffer(self._bytes, numpy.uint8)
 
-    def _add_node(self, group: Sequence[tuple[int, int]], key: int) -> int:
-        node = numpy.zeros(1, self._node)
+    def _node(self, group: Sequence[tuple[int, int]]) -> numpy.typing.NDArray[Any]:
+        node = numpy.zeros(1, self._node_type)
         numbers, words = zip(*group, strict=True)
         node["words"] = words + words[-1:] * (NODE_WORDS - len(words))
         node["bounds"] = numbers[1:] + (0xFFFFFFFF,) * (NODE_WORDS - len(words))
-        return NODE | key << COUNT_SHIFT | self.add(node.tobytes()) * PLACE_BYTES // LINE_BYTES
+        return node
+
+    def _reserve(self, lines: int) -> int:
+        self._fill(LINE_BYTES)
+        self._bytes += bytes(lines * LINE_BYTES)
+        return len(self._bytes) // LINE_BYTES - lines
 
     def _fill(self, unit: int) -> None:
         self._bytes += bytes(-len(self._bytes) % unit)

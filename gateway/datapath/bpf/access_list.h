@@ -34,20 +34,16 @@ static __always_inline void keys_of(struct search_keys *keys, const struct tuple
 	keys->numbers[KEY_PROTOCOL] = tuple->protocol;
 }
 
-/*
- * Halve the node three times: where a bound is not above the key, go on by four words, two, one. Such a bound is less than `above`,
- * so their difference borrows, and no branch waits for it.
- */
+/* Count the bounds that are not above the key: each is less than `above`, so their difference borrows. No branch waits for memory. */
 static __always_inline __u32 search_step(const struct block *list, __u32 word, __u32 key)
 {
-	void *node = address_in(list, word & SEARCH_PLACE_MASK, 0);
-	__u64 above = (__u64)key + 1;
+	struct search_node *node = address_in(list, word & SEARCH_PLACE_MASK, 0);
+	__u64 above = (__u64)key + 1, position = 0;
 
 	barrier_var(above); /* clang would make branches of it */
-	node += (*(__u32 *)(node + offsetof(struct search_node, bounds[3])) - above) >> 63 << 4;
-	node += (*(__u32 *)(node + offsetof(struct search_node, bounds[1])) - above) >> 63 << 3;
-	node += (*(__u32 *)(node + offsetof(struct search_node, bounds[0])) - above) >> 63 << 2;
-	return *(__u32 *)node;
+	for (int i = 0; i < NODE_WORDS - 1; i++)
+		position += (node->bounds[i] - above) >> 63;
+	return node->words[position];
 }
 
 static __always_inline __u32 search(const struct block *list, __u32 word, const struct search_keys *keys)
