@@ -78,7 +78,7 @@ def _add_tunnel_routes(router: APIRouter, domains: _Domains, services: Services)
 
     @router.post(f"{_TUNNEL}/down", summary="Close a tunnel", responses=_answer(documents.TUNNEL_EXAMPLE))
     def post_down(domain_id: DomainId, name: TunnelName) -> JSONResponse:
-        """The tunnel stays closed until `up`, or until the gateway starts again; policy is not changed."""
+        """The tunnel stays closed until `up`, also when the gateway starts again; policy is not changed."""
         with _attended(name):
             return JSONResponse(documents.tunnel(services.down(domains.with_tunnel(domain_id, name), name)))
 

@@ -7,6 +7,7 @@ The datapath holds a policy before anything here is done for it, and nothing her
 that came meanwhile are left out, but for the last.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -49,6 +50,8 @@ class Services:
         self._programmer = programmer
         self._links = links
         self._policy: Policy | None = None
+        self._closing = False
+        self._lock = threading.Lock()  # of the latter, as links may change while all is closed
         self._standing: Mapping[str, Compartment] = {}
         self._endpoints: Mapping[str, EndpointSpecification] = {}
         self._failure: str | None = None
@@ -83,12 +86,14 @@ class Services:
             name in outside or (name in legs and (link is None or link.index != legs[name]))
             for name, link in changes.items()
         )
-        policy = self._policy
-        if lost and policy is not None:
-            self._submit(self._following, self._serve, policy)
+        with self._lock:
+            if lost and self._policy is not None and not self._closing:
+                self._submit(self._following, self._serve, self._policy)
 
     def close(self) -> None:
         """Stop looking after what runs; it runs on."""
+        with self._lock:
+            self._closing = True
         self._following.shutdown(cancel_futures=True)
         self._health.close()
         self._telling.shutdown(cancel_futures=True)

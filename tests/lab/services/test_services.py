@@ -61,6 +61,17 @@ def test_a_daemon_that_starts_again_ends_what_policy_has_no_more(rig: Rig) -> No
     until(lambda: not rig.compartments() and not rig.legs(), "the compartment was gone")
 
 
+def test_a_change_is_programmed_and_status_told_while_the_tunnels_of_others_are_set_up(rig: Rig) -> None:
+    others = [
+        tunnelled(f"{number:08x}-0000-4000-8000-000000000000", f"t{number}", 7000 + number) for number in range(64)
+    ]
+    rig.push(*others)
+    rig.push(*others, domain())
+    assert rig.domain()["error"] is None
+    assert len(rig.legs()) < 2 * len(others), "all was set up already: this shows nothing"
+    until(lambda: len(rig.legs()) == 2 * len(others), "all was set up")
+
+
 def test_a_lost_leg_is_made_again(rig: Rig) -> None:
     rig.push(tunnelled())
     until(lambda: rig.tunnel_process() and len(rig.legs()) == 2, "all was set up")
