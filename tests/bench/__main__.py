@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import balancing, control, membership, rows
+from tests.bench import balancing, control, membership, rows, tunnels
 from tests.bench.comparison import Contestant, Pace, rate, run_in_turn
 from tests.bench.figures import Figure, as_json, as_markdown, as_text
 from tests.bench.gateway import GatewayUnderTest
@@ -23,7 +23,7 @@ from tests.bench.rig import Rig, Router, add_bare_redirect, address_provider_sid
 from tests.bench.rows import Field
 from tests.bench.traffic import CORE, Measurement, Traffic
 
-GROUPS = ("noise", "forwarding", "lists", "lb", "ovs", "control")
+GROUPS = ("noise", "forwarding", "lists", "lb", "vpn", "ovs", "control")
 SIZES = (1_000, 10_000, 100_000)
 FULL, QUICK = Pace(rounds=9, seconds=0.1), Pace(rounds=3, seconds=0.05)
 SWITCH_PACE = Pace(rounds=5, seconds=0.5)
@@ -70,6 +70,9 @@ def measure(chosen: argparse.Namespace, lifetime: ExitStack) -> Iterator[Figure]
     gateway.close()
     if "lb" in chosen.groups:
         yield from load_balancing(rig, measurement, pace, bare, directory)
+    if "vpn" in chosen.groups:
+        with ExitStack() as ending:
+            yield from tunnels.tunnels(directory / "tunnels", ending)
     if "ovs" in chosen.groups:
         yield from switch(rig, measurement, directory / "ovs")
     if "control" in chosen.groups:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import httpx
 
+from deploy.lab.namespaces import enter, execute
 from deploy.lab.processes import Process, Processes, Readiness, end
 from tests.bench import plan
 from tests.bench.namespaces import inside
@@ -18,6 +19,7 @@ from tests.bench.rig import Router
 
 External = Literal["corpnet", "internet"]
 
+NAME = "bench"
 _API_PORT = 8443
 _COMMAND = str(Path(sys.executable).parent / "tgw")
 _PATIENCE = 300  # seconds
@@ -38,7 +40,7 @@ gateways = ["{plan.INTERNET_NEXT_HOP}", "{plan.INTERNET_NEXT_HOP6}"]
 def configuration(directory: Path, pins: Path, external: External = "corpnet") -> str:
     """Return the text of gateway.toml; `external` is what lies behind the external port, and the port's name."""
     return f"""\
-name = "bench"
+name = "{NAME}"
 state_dir = "{directory / "state"}"
 router_mac = "{plan.ROUTER_MAC}"
 
@@ -69,9 +71,10 @@ class Daemon:
         directory.mkdir()
         pins = Path(f"/sys/fs/bpf/{router.namespace}")
         shutil.rmtree(pins, ignore_errors=True)
-        lifetime.callback(shutil.rmtree, pins, ignore_errors=True)
         file = directory / "gateway.toml"
         file.write_text(configuration(directory, pins, external))
+        removal = enter(router.namespace, _COMMAND, "--config", str(file), "gateway", "remove")
+        lifetime.callback(execute, removal, seconds=60)
         self._process = _start(router.namespace, directory, file, lifetime)
         self._client = self._connect(router.namespace, directory / "state", lifetime)
 
