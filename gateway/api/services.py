@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from gateway.policy.model import RoutingDomain
+from vpn.kernel import Backend
 from vpn.status import ConnectionStatus, LogLine
 
 
@@ -45,6 +46,10 @@ class DomainServices:
 
 class Services(Protocol):
     """What serves the parts of a policy that need more than tables."""
+
+    def ipsec(self) -> Backend:
+        """Return how tunnels are encrypted on this machine, and why so."""
+        ...
 
     def faults(self) -> Sequence[str]:
         """Return what keeps all domains from being served, in sentences that say how to mend it."""

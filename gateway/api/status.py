@@ -34,6 +34,7 @@ _EXAMPLE: dict[int | str, dict[str, Any]] = {
                             "detail": "",
                         }
                     ],
+                    "ipsec": {"backend": "kernel-netlink", "why": "this kernel has ESP and XFRM interfaces"},
                     "routing_domains": [
                         {
                             "id": "11111111-2222-3333-4444-000000000001",
@@ -96,6 +97,7 @@ def document(transactions: Transactions, machine: Machine, services: Services) -
             }
             for port in machine.ports()
         ],
+        "ipsec": {"backend": services.ipsec().name, "why": services.ipsec().why},
         "routing_domains": _domains(held, programmed, counters, services),
         "internet": _counters(counters.domains.get(INTERNET, _NO_COUNTERS)),
         "drops": dict(counters.drops),

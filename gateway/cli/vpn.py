@@ -48,7 +48,8 @@ def status(
     """
     session: Session = context.obj
     with working("Asking the gateway"):
-        tunnels = list(_tunnels(session))
+        document = session.get("/v1/status").json()
+    tunnels = list(_tunnels_of(document))
     if name is not None:
         found = _find(tunnels, name)
         print_json(found) if as_json else _print_one(found)
@@ -56,6 +57,7 @@ def status(
         print_json(tunnels)
     else:
         _print_all(tunnels)
+        typer.echo(f"ESP by {document['ipsec']['backend']}: {document['ipsec']['why']}")
 
 
 @commands.command()
@@ -100,7 +102,11 @@ def _act(session: Session, name: str, action: str) -> Tunnel:
 
 
 def _tunnels(session: Session) -> Iterator[Tunnel]:
-    for domain in session.get("/v1/status").json()["routing_domains"]:
+    return _tunnels_of(session.get("/v1/status").json())
+
+
+def _tunnels_of(document: dict[str, Any]) -> Iterator[Tunnel]:
+    for domain in document["routing_domains"]:
         for tunnel in domain["tunnels"]:
             yield {"domain": domain["name"], "domain_id": domain["id"], **tunnel}
 

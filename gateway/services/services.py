@@ -25,6 +25,7 @@ from gateway.programming.programmer import Programmer
 from gateway.services import plans, reports
 from gateway.underlay.network import Link
 from lb.service import HealthService
+from vpn.kernel import Backend
 from vpn.service import VpnService
 from vpn.specification import EndpointSpecification
 from vpn.status import ConnectionStatus, LogLine
@@ -161,6 +162,10 @@ class Services:
                 self._failure = f"{type(error).__name__}: {error}"
 
         return thread.submit(work)
+
+    def ipsec(self) -> Backend:
+        """Return how tunnels are encrypted on this machine, and why so."""
+        return self._vpn.backend
 
     def faults(self) -> list[str]:
         """Return what keeps all domains from being served."""

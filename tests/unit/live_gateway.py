@@ -29,6 +29,7 @@ from gateway.transactions import Transactions
 from gateway.underlay.hop import Hop
 from gateway.underlay.network import Link
 from plugins.contract import load
+from vpn.kernel import Backend
 from vpn.status import ConnectionStatus, LastError, LogLine, State
 
 BLUE = "11111111-2222-3333-4444-000000000001"
@@ -98,6 +99,9 @@ class StillServices:
     fault: str | None = None
     states: dict[tuple[str, str], State] = field(default_factory=dict)
     unattended: set[str] = field(default_factory=set)
+
+    def ipsec(self) -> Backend:
+        return Backend(False, "this kernel has ESP")
 
     def faults(self) -> list[str]:
         return []

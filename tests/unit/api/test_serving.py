@@ -23,9 +23,11 @@ def test_status_and_the_domains_own_paths_tell_the_same(gateway: LiveGateway) ->
     gateway.services.fault = "no compartment"
     with gateway.client() as client:
         client.put("/v1/policy", json=policy(DOMAIN)).raise_for_status()
-        (domain,) = client.get("/v1/status").json()["routing_domains"]
+        status = client.get("/v1/status").json()
         pools = client.get(f"{PATH.upper().replace('/V1/ROUTING-DOMAINS', '/v1/routing-domains')}/pools").json()
         tunnels = client.get(f"{PATH}/tunnels").json()
+    assert status["ipsec"] == {"backend": "kernel-netlink", "why": "this kernel has ESP"}
+    (domain,) = status["routing_domains"]
     pool = {"pool": "vms", "probe": "tcp", "members": [MEMBER]}
     assert domain["load_balancers"] == [{"name": "web", "pools": [pool]}]
     assert pools == {"pools": [{"load_balancer": "web", **pool}], "fault": "no compartment"}

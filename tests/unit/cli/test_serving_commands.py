@@ -39,6 +39,7 @@ def test_vpn_status_lists_all_tunnels_and_one_in_full(tgw: Command, served: Live
     listed = text(tgw("vpn", "status"))
     assert listed.count(HEADQUARTERS) == 2
     assert "connecting since 1970" in listed
+    assert "ESP by kernel-netlink: this kernel has ESP" in listed
     one = text(tgw("vpn", "status", BRANCH))
     assert "the peer 198.51.100.20 does not answer" in one
     assert "1438 bytes" in one
