@@ -11,8 +11,10 @@ import pytest
 
 from gateway.configuration import Port
 from gateway.policy import document, validation
-from tests.bench import plan, policies, pools
+from tests.bench import plan, policies, pools, tunnel_plan
+from tests.bench.pings import Pings
 from tests.bench.plan import Plan
+from tests.bench.tunnel_plan import MOST_TUNNELS, Tunnel
 
 PORTS = {
     "internet": Port(
@@ -47,6 +49,20 @@ def test_the_policies_of_load_balancers_are_valid_and_their_members_are_at_hosts
         record.encapsulation for domain in policy.routing_domains for record in domain.lookup_records[: plan.MEMBERS]
     )
     assert encapsulations == {"nvgre": 500, "vxlan": 500}
+
+
+def test_the_policy_of_tunnels_is_valid() -> None:
+    tunnels = [Tunnel(number) for number in (1, MOST_TUNNELS)]
+    text = json.dumps(tunnel_plan.document(tunnels)).encode()
+    policy = document.parse_json(text, check=lambda parsed: validation.faults(parsed, PORTS))
+    assert sum(len(domain.ipsec_connections()) for domain in policy.routing_domains) == len(tunnels)
+
+
+def test_a_gap_is_as_long_as_no_request_is_answered() -> None:
+    pings = Pings(sent={number: number / 10 for number in range(10)})
+    pings.answered = {number: number / 10 + 0.01 for number in (0, 1, 2, 6, 7)}
+    assert pings.lost == 5
+    assert pings.longest_gap() == pytest.approx(0.4)
 
 
 def test_constants_of_the_plan_are_those_of_the_c_header() -> None:

@@ -22,8 +22,8 @@ from tests.bench.tunnel_plan import MOST_TUNNELS, Tunnel
 from tests.bench.tunnel_rig import CLOUD, GATEWAY, SITE, TunnelRig
 
 AT_ONCE, ALTOGETHER = 5, MOST_TUNNELS
-KILLS, REKEYINGS = 5, 10
-ROUNDS, SECONDS, IPERF_PORT = 5, 2, 5201  # of a TCP flow
+REKEYINGS = 10
+ROUNDS, SECONDS, IPERF_PORT = 9, 2, 5201  # of a TCP flow
 EVERY = 0.001  # seconds between pings
 PATIENCE = 60.0
 
@@ -36,7 +36,7 @@ def tunnels(directory: Path, lifetime: ExitStack) -> Iterator[Figure]:
     with ExitStack() as first:
         daemon = Daemon(GATEWAY, directory.parent / "one", first, "internet")
         yield from _pushed_one_by_one(rig, prober, daemon)
-        yield _killed(prober, rig.tunnels[0])
+        yield _killed(prober, rig.tunnels[:AT_ONCE])
         yield _rekeyed(rig, prober, rig.tunnels[0])
         yield _carried(rig, prober, rig.tunnels[0])
     with ExitStack() as second:
@@ -53,14 +53,15 @@ def _pushed_one_by_one(rig: TunnelRig, prober: Prober, daemon: Daemon) -> Iterat
         took.append((min(pings.answered.values()) - began) * 1000)
         negotiated.append(rig.site.negotiated_ms(tunnel))
     first, _, third = quantiles(took, n=4)
-    remark = f"IKE itself {median(negotiated):.0f} ms; of {len(took)} domains, one after the other"
+    remark = f"IKE itself {median(negotiated):.0f} ms; of {len(took)} domains in turn, the first {took[0]:,.0f} ms"
     name = "a tunnel from policy push to the first reply from the far side"
     yield Figure(name, median(took), "ms", Bound(250, "at most"), (first, third), remark)
 
 
-def _killed(prober: Prober, tunnel: Tunnel) -> Figure:
+def _killed(prober: Prober, tunnels: list[Tunnel]) -> Figure:
+    """Kill each once: one that keeps ending is not started again at once."""
     gaps = []
-    for _ in range(KILLS):
+    for tunnel in tunnels:
         charon = _charon(tunnel)
         with prober.pinging(tunnel.server, EVERY) as pings:
             wait_until(lambda: bool(pings.answered), f"{tunnel.name} carries", PATIENCE)  # noqa: B023
@@ -69,7 +70,7 @@ def _killed(prober: Prober, tunnel: Tunnel) -> Figure:
             wait_until(lambda: max(pings.answered.values(), default=0) > killed + 1, "replies are back", PATIENCE)  # noqa: B023
         gaps.append(pings.longest_gap())
     name = "gap after kill -9 of a charon"
-    remark = f"the worst of {KILLS}, median {median(gaps):.2f} s"
+    remark = f"the worst of {len(gaps)}, median {median(gaps):.2f} s"
     return Figure(name, max(gaps), "s", Bound(0.3, "at most"), remark=remark)
 
 
@@ -88,9 +89,7 @@ def _rekeyed(rig: TunnelRig, prober: Prober, tunnel: Tunnel) -> Figure:
 def _carried(rig: TunnelRig, prober: Prober, tunnel: Tunnel) -> Figure:
     rig.plain_gateway.control("--initiate", "--child", rig.plain.name)
     prober.first_answers([rig.plain.server], EVERY, PATIENCE)
-    server = rig.processes.start("iperf3", SITE, "iperf3", "--server")
-    rig.processes.wait(server, partial(listens, server, IPERF_PORT), "listened")
-    pairs = [(_flow(tunnel), _flow(rig.plain)) for _ in range(ROUNDS)]
+    pairs = [(_flow(rig, tunnel), _flow(rig, rig.plain)) for _ in range(ROUNDS)]
     ratios = [ours / plain for ours, plain in pairs]
     first, _, third = quantiles(ratios, n=4, method="inclusive")
     mbps = " against ".join(f"{median(one) / 1e6:,.0f}" for one in zip(*pairs, strict=True))
@@ -98,10 +97,15 @@ def _carried(rig: TunnelRig, prober: Prober, tunnel: Tunnel) -> Figure:
     return Figure(name, median(ratios), "of plain strongSwan", Bound(0.9), (first, third), f"{mbps} Mbit/s")
 
 
-def _flow(tunnel: Tunnel) -> float:
-    """Return the bits a second of a TCP flow from the VM to the server."""
+def _flow(rig: TunnelRig, tunnel: Tunnel) -> float:
+    """Return the bits a second of a TCP flow from the VM to the server. Errors: RuntimeError."""
+    server = rig.processes.start("iperf3", SITE, "iperf3", "--server", "--one-off")
+    rig.processes.wait(server, partial(listens, server, IPERF_PORT), "listened")
     command = ("iperf3", "--json", "--client", str(tunnel.server), "--bind", str(tunnel.vm), "--time", str(SECONDS))
     report = json.loads(execute(enter(CLOUD, *command)))
+    if "error" in report:
+        raise RuntimeError(f"iperf3 from {tunnel.vm} to {tunnel.server}: {report['error']}")
+    wait_until(lambda: not server.runs(), "iperf3 has ended")
     return float(report["end"]["sum_received"]["bits_per_second"])
 
 
