@@ -68,7 +68,7 @@ class Hosts(_Section):
 class Datapath(_Section):
     """Memory of the maps in MB, what becomes of the DSCP (RFC 2983), and where programs and maps are pinned."""
 
-    memory_mb: Annotated[StrictInt, Ge(1)] = 64
+    memory_mb: Annotated[StrictInt, Ge(1)] = 192
     dscp: Literal["uniform", "pipe"] = "uniform"
     pin_dir: Path = Path("/sys/fs/bpf/tenant-gateway")
 

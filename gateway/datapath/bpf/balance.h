@@ -14,18 +14,12 @@
 #define IKE_NAT_PORT 4500
 #define SAME_KEY_TRIES 3 /* connections of one client and port that are looked at */
 
-/* The packet that an ICMP error is about. */
-struct quoted {
-	__u32 source[4], destination[4];
-	__u16 source_port, destination_port;
-	__u8 protocol;
-};
-
 /* What was found out about the packet in hand; in map memory too. */
 struct balancing {
 	struct sought sought;
 	struct sought other; /* connection that may be in the way, or first fragment to be remembered */
-	struct quoted quoted;
+	struct quoted quoted; /* in the view of the machine */
+	__u32 from[4]; /* the rule's address */
 	__u32 rule; /* number, 0: no rule has to do with it */
 	__u16 member;
 	bool found;    /* the connection was there */
@@ -107,6 +101,7 @@ static __always_inline MUST_CHECK int balance(struct packet *p, struct balancing
 	bool closing = meta_of(b->sought.flow.word) >> CONNECTION_STATE_SHIFT & CONNECTION_CLOSING;
 	bool fresh = p->protocol == IPPROTO_TCP && (p->tcp_flags & 0x12) == 0x02; /* SYN without ACK */
 
+	copy6(b->from, rule->address);
 	b->settles = true;
 	b->member = b->sought.flow.low_port;
 	b->is_new = !b->found || !keeps_connections(member) || (fresh && closing);
@@ -143,6 +138,8 @@ static __always_inline MUST_CHECK int restore(struct packet *p, struct rewriting
 	send_to(p, b->sought.flow.low, sought_port(&b->sought));
 	if (rule->kind == RULE_BALANCED)
 		send_from(p, r, rule->address, rule->port);
+	else if (!has_ports(p->protocol))
+		p->source_port = p->destination_port; /* both are the identifier */
 	return VERDICT_NONE;
 }
 
@@ -196,9 +193,16 @@ static __always_inline void remember_fragments(const struct packet *p, struct so
 	seek_fragment(sought, p, rule);
 	sought->flow.high[V4] = (__u16)(p->fragment_id ^ mix(fold(destination))) | (__u32)rule << 16;
 	sought->flow.hash = hash_of_client(fold(p->source), p->fragment_id ^ mix(fold(destination)), p->protocol);
+	bool found = find_translation(p->domain, sought); /* of an earlier packet with this id: that is over */
+	struct place place = {PLACE_EMPTY, sought->way, sought->flow.word};
+
+	sought->flow.high[V4] = (__u16)(p->fragment_id ^ mix(fold(destination))) | (__u32)rule << 16;
 	sought->flow.low_port = member;
 	sought->flow.high_port = port;
-	add_connection(p->domain, &sought->flow, 1);
+	if (found)
+		take_place(p->domain, &sought->flow, &place, 1);
+	else
+		add_connection(p->domain, &sought->flow, 1);
 }
 
 static __always_inline bool read_quote(struct xdp_md *ctx, const struct packet *p, struct quoted *q)
@@ -239,6 +243,16 @@ static __always_inline bool read_quote(struct xdp_md *ctx, const struct packet *
 	return true;
 }
 
+/* Is the connection found the one that the quoted packet went to the other side by? */
+static __always_inline bool went_to_remote(const struct packet *p, const struct balancing *b, const struct rule *rule)
+{
+	const struct quoted *q = &b->quoted;
+
+	if (rule->kind == RULE_OUTBOUND)
+		return b->sought.flow.low_port == hash_of_remote(p, q->destination, q->destination_port);
+	return q->destination_port == machine_port(rule) && is_address_of_member(rule, b->sought.flow.low_port, q->destination);
+}
+
 static __always_inline void quote_from(struct packet *p, struct rewriting *r, const __u32 *address, __u16 port)
 {
 	copy6(r->quoted_source.address, address);
@@ -251,6 +265,15 @@ static __always_inline void quote_to(struct packet *p, struct rewriting *r, cons
 	copy6(r->quoted_destination.address, address);
 	r->quoted_destination.port = port;
 	p->translated |= TRANSLATE_QUOTED_DESTINATION;
+}
+
+/* Whose packet it was, as access lists know it. */
+static __always_inline void view_from(struct quoted *q, const __u32 *address, __u16 port)
+{
+	copy6(q->source, address);
+	q->source_port = port;
+	if (!has_ports(q->protocol))
+		q->destination_port = port;
 }
 
 /* An ICMP error about what left in a frontend's name: to the machine behind it. */
@@ -270,8 +293,12 @@ static __always_inline MUST_CHECK int error_to_frontend(struct xdp_md *ctx, stru
 		seek_nat_port(&b->sought, p, q->source_port);
 	}
 	b->found = find_translation(p->domain, &b->sought);
-	p->protocol = protocol;
 	struct rule *rule = b->found ? rule_of(p, sought_rule(&b->sought)) : NULL;
+	bool other = rule && !number && !went_to_remote(p, b, rule);
+
+	p->protocol = protocol;
+	if (other)
+		return DROP_VIP_NOT_SERVED;
 	struct block block;
 
 	if (!rule || rule->frontend != p->frontend)
@@ -279,6 +306,7 @@ static __always_inline MUST_CHECK int error_to_frontend(struct xdp_md *ctx, stru
 	if (!number) {
 		send_to(p, b->sought.flow.low, 0);
 		quote_from(p, r, b->sought.flow.low, sought_port(&b->sought));
+		view_from(q, b->sought.flow.low, sought_port(&b->sought));
 		if (rule->kind != RULE_BALANCED)
 			return VERDICT_NONE;
 		quote_to(p, r, rule->address, rule->port);
@@ -290,6 +318,7 @@ static __always_inline MUST_CHECK int error_to_frontend(struct xdp_md *ctx, stru
 		return DROP_VIP_NOT_SERVED;
 	__u32 *address = member_of(&block, b->sought.flow.low_port)->address;
 
+	view_from(q, address, machine_port(rule));
 	if (b->sought.flow.high_port)
 		quote_to(p, r, rule->address, b->sought.flow.high_port);
 	if (rule->floating) {
@@ -306,7 +335,7 @@ static __always_inline bool needs_port(const struct packet *p, const struct rule
 {
 	if (rule->kind == RULE_OUTBOUND)
 		return true;
-	return p->origin != FROM_EXTERNAL && (services_of(p)->distributed || subnet_of(p, p->subnet)->vsid == p->vsid);
+	return p->origin != FROM_EXTERNAL && !rule->floating && (services_of(p)->distributed || subnet_of(p, p->subnet)->vsid == p->vsid);
 }
 
 static __always_inline bool make_connection(const struct packet *p, struct balancing *b, const struct rule *rule, __u8 idle)

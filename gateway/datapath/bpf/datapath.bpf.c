@@ -326,6 +326,23 @@ static __always_inline bool needs_service(struct packet *p, int verdict)
 	return p->service;
 }
 
+/* Begins to fetch the line that the connection will be looked for in: the way from memory and the rest of the work overlap. */
+static __always_inline void warm_up(const struct packet *p)
+{
+	bool asked = p->service == SERVICE_TO_FRONTEND;
+	__u32 number = asked ? p->owner : p->domain;
+	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
+	__u16 port = asked ? p->source_port : p->destination_port;
+	__u32 client = fold4(asked ? p->source[V4] : p->destination[V4]);
+
+	if (is_six(p) || !domain || !domain->connections4_used)
+		return;
+	struct line *line = connection_line(domain->connections4 + (hash_of_client(client, port, p->protocol) & (domain->connections4_used - 1)));
+
+	if (line)
+		*(volatile __u64 *)line->words;
+}
+
 /* Between a probe's compartment and what it probes: no list is asked. */
 static __always_inline bool is_probe(const struct packet *p)
 {
@@ -374,6 +391,7 @@ int gateway(struct xdp_md *ctx)
 		forget_all(p->place);
 		verdict = decide(ctx, p);
 		if (needs_service(p, verdict)) {
+			warm_up(p);
 			continue_in(ctx, p, STAGE_BALANCE, verdict);
 			return done(ctx, p, DROP_INTERNAL);
 		}
@@ -402,9 +420,11 @@ int gateway_admit(struct xdp_md *ctx)
 {
 	struct packet *p = packet_in_hand();
 
-	if (!p)
+	struct balancing *b = balancing_in_hand();
+
+	if (!p || !b)
 		return XDP_DROP;
-	p->verdict = admit_flow(ctx, p);
+	p->verdict = admit_flow(ctx, p, &b->quoted);
 	bpf_tail_call(ctx, &stages, STAGE_LEAVE);
 	return done(ctx, p, DROP_INTERNAL);
 }
@@ -420,7 +440,6 @@ int gateway_leave(struct xdp_md *ctx)
 /* The route of a translated packet, in its domain or, for what is public, in the Internet's. */
 static __always_inline MUST_CHECK int route_translated(struct packet *p, const struct balancing *b, const struct directory *directory)
 {
-	struct block own = p->table;
 	__u8 service = p->service;
 
 	p->error_type = 0;
@@ -433,9 +452,10 @@ static __always_inline MUST_CHECK int route_translated(struct packet *p, const s
 	int verdict = find_route(p);
 	bool to_the_gateway = p->local || p->service;
 
-	p->table = own;
 	p->service = service;
 	p->local = 0;
+	if (b->internet && !open_block(&p->table, p->table_line))
+		return DROP_INTERNAL;
 	if (verdict)
 		return verdict;
 	return to_the_gateway ? DROP_VIP_NOT_SERVED : admit_to_forwarding(p);
@@ -449,10 +469,31 @@ static __always_inline int after_balancing(struct xdp_md *ctx, struct packet *p,
 			continue_in(ctx, p, STAGE_ANSWER, verdict);
 		return done(ctx, p, verdict);
 	}
-	bool listed = !p->local && table_of(p)->flags & TABLE_LISTS && !(p->translated && is_icmp_error(p));
+	bool listed = !p->local && table_of(p)->flags & TABLE_LISTS;
 
 	continue_in(ctx, p, listed ? STAGE_ADMIT : STAGE_LEAVE, verdict);
 	return done(ctx, p, DROP_INTERNAL);
+}
+
+/* Is there nothing left to do but to send the packet on, as nearly always? */
+static __always_inline bool is_settled(const struct packet *p, const struct balancing *b)
+{
+	return !b->is_new && has_ports(p->protocol) && !p->fragment && !(table_of(p)->flags & TABLE_LISTS);
+}
+
+/* The short way for packets of connections that stand: no other program has to do with them. */
+static __always_inline int leave_settled(struct xdp_md *ctx, struct packet *p, struct rewriting *r, struct balancing *b)
+{
+	struct directory *directory = line_of(&p->directory, 0);
+	int verdict = route_translated(p, b, directory);
+
+	if (!verdict && b->settles)
+		touch_translation(p->domain, &b->sought, true, p->tcp_flags);
+	if (!verdict && b->settles && b->sought.flow.high_port)
+		send_from(p, r, b->from, b->sought.flow.high_port);
+	if (!hand_over(p, verdict))
+		return XDP_DROP;
+	return conclude(ctx, p, directory, verdict);
 }
 
 /* A packet to or from an address that stands for others: who is behind it. */
@@ -471,6 +512,8 @@ int gateway_balance(struct xdp_md *ctx)
 		      p->service == SERVICE_FROM_MACHINE ? from_machine(ctx, p, r, b) :
 							   reach_internet(p, r, b);
 
+	if (!verdict && is_settled(p, b))
+		return leave_settled(ctx, p, r, b);
 	if (!verdict)
 		continue_in(ctx, p, STAGE_SETTLE, verdict);
 	if (verdict == VERDICT_CONSUMED)

@@ -60,6 +60,13 @@ static __always_inline void tuple_of(struct tuple *tuple, const struct packet *p
 	tuple->reserved = 0;
 }
 
+/* The packet that an ICMP error is about. */
+struct quoted {
+	__u32 source[4], destination[4];
+	__u16 source_port, destination_port;
+	__u8 protocol;
+};
+
 /* The flow that an ICMP error speaks of: the quoted packet's header, and eight bytes behind it. */
 static __always_inline bool quoted_flow(struct xdp_md *ctx, const struct packet *p, struct flow *flow)
 {
@@ -156,12 +163,13 @@ static __always_inline int admit_known_flow(const struct packet *p, const struct
 	return VERDICT_NONE;
 }
 
-__noinline int admit_flow(struct xdp_md *ctx, struct packet *p)
+/* `quoted`: of a packet that stands for another, what its error speaks of in the view of the machine. */
+__noinline int admit_flow(struct xdp_md *ctx, struct packet *p, const struct quoted *quoted)
 {
 	struct flow flow = {};
 	struct block block;
 
-	if (!p || !open_block(&block, p->table_line))
+	if (!p || !quoted || !open_block(&block, p->table_line))
 		return DROP_INTERNAL;
 	struct table_more *more = line_of(&block, 1);
 	__u32 generation = more->generation & 0xff;
@@ -172,7 +180,13 @@ __noinline int admit_flow(struct xdp_md *ctx, struct packet *p)
 	}
 	bool error = is_icmp_error(p);
 
-	if (error && quoted_flow(ctx, p, &flow) && find_connection(p->domain, &flow) >= 0)
+	bool about_flow = error;
+
+	if (error && p->service)
+		flow_of(&flow, quoted->source, quoted->destination, quoted->source_port, quoted->destination_port, quoted->protocol, p->six);
+	else if (error)
+		about_flow = quoted_flow(ctx, p, &flow);
+	if (about_flow && find_connection(p->domain, &flow) >= 0)
 		return VERDICT_NONE;
 	flow_of_packet(&flow, p);
 	int way = p->looked_up && !p->place ? -1 : find_connection(p->domain, &flow);

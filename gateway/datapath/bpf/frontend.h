@@ -8,8 +8,10 @@ static __always_inline void to_machine(struct xdp_md *ctx, struct packet *p, str
 {
 	struct quoted *q = &b->quoted;
 
-	if (is_icmp_error(p) && read_quote(ctx, p, q) && same6(q->source, p->destination))
+	if (is_icmp_error(p) && read_quote(ctx, p, q) && same6(q->source, p->destination)) {
 		quote_from(p, r, frontend->machine, q->source_port);
+		view_from(q, frontend->machine, q->source_port);
+	}
 	send_to(p, frontend->machine, p->destination_port);
 }
 

@@ -23,13 +23,12 @@ static __always_inline bool find_answered(const struct packet *p, struct balanci
 
 static __always_inline void answer_for(struct packet *p, struct rewriting *r, struct balancing *b, const struct rule *rule)
 {
-	if (!rule->floating)
-		send_from(p, r, rule->address, rule->port);
+	send_from(p, r, rule->address, rule->port);
 	b->internet = rule->is_public;
 }
 
 /* Without a connection: the only public rule that leads to this port of the machine. */
-static __always_inline struct rule *fallback_for(const struct packet *p, const struct translated *translated)
+static __always_inline struct rule *fallback_for(const struct packet *p, const struct translated *translated, __u32 *number)
 {
 	for (__u32 i = 0; i < FALLBACKS; i++) {
 		if (i >= translated->count)
@@ -37,8 +36,10 @@ static __always_inline struct rule *fallback_for(const struct packet *p, const s
 		if (translated->fallbacks[i].port == p->source_port) {
 			struct rule *rule = rule_of(p, translated->fallbacks[i].rule);
 
-			if (rule && rule->protocol == p->protocol)
+			if (rule && rule->protocol == p->protocol) {
+				*number = translated->fallbacks[i].rule;
 				return rule;
+			}
 		}
 	}
 	return NULL;
@@ -95,6 +96,7 @@ static __always_inline MUST_CHECK int reach_internet(struct packet *p, struct re
 	rule = outbound_rule(p, &b->rule);
 	if (!rule)
 		return p->verdict;
+	copy6(b->from, rule->address);
 	p->error_type = 0;
 	if (p->fragment & 2)
 		return follow_fragment(p, r, b) ? DROP_NOT_TRANSLATABLE : VERDICT_NONE;
@@ -182,7 +184,7 @@ static __always_inline MUST_CHECK int from_machine(struct xdp_md *ctx, struct pa
 	if (!no_route)
 		return VERDICT_CONSUMED;
 	struct translated *translated = translated_of(p, p->source);
-	struct rule *rule = translated && has_ports(p->protocol) ? fallback_for(p, translated) : NULL;
+	struct rule *rule = translated && has_ports(p->protocol) ? fallback_for(p, translated, &b->rule) : NULL;
 
 	if (!rule)
 		return reach_internet(p, r, b);

@@ -82,7 +82,7 @@ static __always_inline __u64 follow_quoted(__u16 *transport, void *data_end, __u
 		return exchange16(transport + 3, follow_udp(transport[3], addresses + ports));
 	if (protocol == IPPROTO_TCP && quoted >= 18 && (void *)(transport + 9) <= data_end)
 		return exchange16(transport + 8, follow(transport[8], addresses + ports));
-	if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6)
+	if (protocol == (six ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
 		return exchange16(transport + 1, follow(transport[1], six ? addresses + ports : ports));
 	return 0;
 }
@@ -113,8 +113,8 @@ static __always_inline MUST_CHECK int translate_quote(void *at, void *data_end, 
 		if (!echo)
 			ports += exchange16(transport + 1, r->quoted_destination.port);
 	}
-	if (echo && p->translated & TRANSLATE_QUOTED_SOURCE && (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6))
-		ports += exchange16(transport + 2, r->quoted_source.port);
+	if (is_echo(protocol, *(__u8 *)transport, six))
+		ports += exchange16(transport + 2, p->translated & TRANSLATE_QUOTED_SOURCE ? r->quoted_source.port : r->quoted_destination.port);
 	*delta += addresses + ports;
 	if (!six) {
 		__u16 *check = at + 10;
@@ -135,7 +135,7 @@ static __always_inline MUST_CHECK int translate_ports(__u16 *transport, void *da
 		transport[3] = follow_udp(transport[3], delta);
 		return VERDICT_NONE;
 	}
-	if ((void *)(transport + 9) > data_end) /* a first fragment that has not even the checksum */
+	if ((void *)(transport + 9) > data_end || p->transport + 18 > p->network + p->length) /* a first fragment that has not even the checksum */
 		return DROP_MALFORMED;
 	transport[8] = follow(transport[8], delta);
 	return VERDICT_NONE;
@@ -173,7 +173,7 @@ __noinline int translate(struct xdp_md *ctx)
 		return VERDICT_NONE;
 	__u8 protocol = p->protocol;
 
-	if (!has_ports(protocol) && protocol != IPPROTO_ICMP && protocol != IPPROTO_ICMPV6)
+	if (!has_ports(protocol) && protocol != (six ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
 		return VERDICT_NONE;
 	if ((void *)(transport + 4) > data_end)
 		return DROP_INTERNAL;
@@ -181,7 +181,7 @@ __noinline int translate(struct xdp_md *ctx)
 		return translate_ports(transport, data_end, p, r, delta);
 	if (!six)
 		delta = 0; /* ICMP's checksum does not cover addresses, ICMPv6's does */
-	if (is_icmp_error(p)) {
+	if (p->translated & (TRANSLATE_QUOTED_SOURCE | TRANSLATE_QUOTED_DESTINATION)) {
 		int verdict = translate_quote(transport + 4, data_end, p, r, &delta);
 
 		if (verdict)

@@ -66,7 +66,7 @@ def test_an_empty_file_means_the_defaults(file: Path) -> None:
     file.write_text("")
     configuration = load(file)
     assert configuration == GatewayConfiguration()
-    assert (configuration.datapath.memory_mb, configuration.datapath.dscp) == (64, "uniform")
+    assert (configuration.datapath.memory_mb, configuration.datapath.dscp) == (192, "uniform")
     assert configuration.datapath.pin_dir == Path("/sys/fs/bpf/tenant-gateway")
     assert configuration.api.listen == "127.0.0.1:8443"
 
