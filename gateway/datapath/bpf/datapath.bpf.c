@@ -424,7 +424,7 @@ int gateway_admit(struct xdp_md *ctx)
 
 	if (!p || !b)
 		return XDP_DROP;
-	p->verdict = admit_flow(ctx, p, &b->quoted);
+	p->verdict = admit_flow(ctx, p, &b->quoted, &b->sought.flow);
 	bpf_tail_call(ctx, &stages, STAGE_LEAVE);
 	return done(ctx, p, DROP_INTERNAL);
 }

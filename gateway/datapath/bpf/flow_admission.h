@@ -164,41 +164,38 @@ static __always_inline int admit_known_flow(const struct packet *p, const struct
 }
 
 /* `quoted`: of a packet that stands for another, what its error speaks of in the view of the machine. */
-__noinline int admit_flow(struct xdp_md *ctx, struct packet *p, const struct quoted *quoted)
+__noinline int admit_flow(struct xdp_md *ctx, struct packet *p, const struct quoted *quoted, struct flow *flow)
 {
-	struct flow flow = {};
 	struct block block;
 
-	if (!p || !quoted || !open_block(&block, p->table_line))
+	if (!p || !quoted || !flow || !open_block(&block, p->table_line))
 		return DROP_INTERNAL;
 	struct table_more *more = line_of(&block, 1);
 	__u32 generation = more->generation & 0xff;
 
 	if (p->fragment & 2) {
-		flow_of_fragment(&flow, p);
-		return find_connection(p->domain, &flow) < 0 ? DROP_FRAGMENT_UNMATCHED : VERDICT_NONE;
+		flow_of_fragment(flow, p);
+		return find_connection(p->domain, flow) < 0 ? DROP_FRAGMENT_UNMATCHED : VERDICT_NONE;
 	}
-	bool error = is_icmp_error(p);
-
-	bool about_flow = error;
+	bool error = is_icmp_error(p), about_flow = error;
 
 	if (error && p->service)
-		flow_of(&flow, quoted->source, quoted->destination, quoted->source_port, quoted->destination_port, quoted->protocol, p->six);
+		flow_of(flow, quoted->source, quoted->destination, quoted->source_port, quoted->destination_port, quoted->protocol, p->six);
 	else if (error)
-		about_flow = quoted_flow(ctx, p, &flow);
-	if (about_flow && find_connection(p->domain, &flow) >= 0)
+		about_flow = quoted_flow(ctx, p, flow);
+	if (about_flow && find_connection(p->domain, flow) >= 0)
 		return VERDICT_NONE;
-	flow_of_packet(&flow, p);
-	int way = p->looked_up && !p->place ? -1 : find_connection(p->domain, &flow);
-	int verdict = way < 0 ? ask_lists(p, &block, true) : admit_known_flow(p, &block, &flow, way);
+	flow_of_packet(flow, p);
+	int way = p->looked_up && !p->place ? -1 : find_connection(p->domain, flow);
+	int verdict = way < 0 ? ask_lists(p, &block, true) : admit_known_flow(p, &block, flow, way);
 
 	if (verdict)
 		return verdict;
 	if (way < 0 && !error)
-		add_connection(p->domain, &flow, generation);
+		add_connection(p->domain, flow, generation);
 	if (p->fragment) {
-		flow_of_fragment(&flow, p);
-		add_connection(p->domain, &flow, generation);
+		flow_of_fragment(flow, p);
+		add_connection(p->domain, flow, generation);
 	}
 	return VERDICT_NONE;
 }

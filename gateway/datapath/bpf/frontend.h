@@ -86,8 +86,8 @@ static __always_inline MUST_CHECK int to_frontend(struct xdp_md *ctx, struct pac
 	}
 	if (!has_ports(p->protocol) && !is_echo(p->protocol, p->icmp_type, is_six(p)))
 		return not_served(p);
+	seek_nat_port(&b->sought, p, p->destination_port);
 	for (__u32 i = 0; i < SAME_KEY_TRIES; i++) {
-		seek_nat_port(&b->sought, p, p->destination_port);
 		b->sought.skip = i;
 		if (!find_translation(p->domain, &b->sought))
 			return not_served(p);

@@ -6,8 +6,8 @@
 /* The connection of a rule whose machine is at `address` and `port`, among those of this client. */
 static __always_inline bool find_answered(const struct packet *p, struct balancing *b, const __u32 *client, __u16 client_port, const __u32 *address, __u16 port)
 {
+	seek(&b->sought, p, client, client_port, 0, BY_CLIENT);
 	for (__u32 i = 0; i < SAME_KEY_TRIES; i++) {
-		seek(&b->sought, p, client, client_port, 0, BY_CLIENT);
 		b->sought.skip = i;
 		if (!find_translation(p->domain, &b->sought))
 			return false;

@@ -37,13 +37,29 @@ static __always_inline struct rule *rule_of(const struct packet *p, __u32 number
 	return number < services->rule_count && rule->kind ? rule : NULL;
 }
 
+static __always_inline __u32 rule_key(__u32 frontend, __u8 protocol, __u16 port)
+{
+	return (frontend + 1) << 17 | (protocol == IPPROTO_UDP) << 16 | bpf_ntohs(port);
+}
+
 /* The number of the rule for a port of a frontend, 0: there is none. */
 static __always_inline __u32 find_rule(const struct packet *p, __u32 frontend, __u8 protocol, __u16 port)
 {
-	__u32 key = (frontend + 1) << 17 | (protocol == IPPROTO_UDP) << 16 | bpf_ntohs(port);
-	struct cell *cell = find_cell(&p->table, &services_of(p)->rules, key);
+	struct cell *cell = find_cell(&p->table, &services_of(p)->rules, rule_key(frontend, protocol, port));
 
 	return cell ? cell->target : 0;
+}
+
+/* The same question of a loop, verified once. */
+__noinline int is_rule(__u32 table_line, __u32 key)
+{
+	struct block table;
+
+	if (!open_block(&table, table_line))
+		return 0;
+	struct table_services *services = line_of(&table, 2);
+
+	return !!find_cell(&table, &services->rules, key);
 }
 
 static __always_inline struct translated *translated_of(const struct packet *p, const __u32 *address)

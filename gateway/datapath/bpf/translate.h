@@ -88,15 +88,12 @@ static __always_inline __u64 follow_quoted(__u16 *transport, void *data_end, __u
 }
 
 /* The packet that an ICMP error quotes: its header and eight bytes. */
-static __always_inline MUST_CHECK int translate_quote(void *at, void *data_end, const struct packet *p, const struct rewriting *r, __u64 *delta)
+static __always_inline MUST_CHECK int translate_quote(void *at, void *data_end, const struct packet *p, const struct rewriting *r, const bool six, __u64 *delta)
 {
-	bool six = is_six(p);
 	__u32 header = six ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
 	__u64 addresses = 0, ports = 0;
 
-	if (at + sizeof(struct ipv6hdr) + 8 > data_end && six)
-		return DROP_MALFORMED;
-	if (at + sizeof(struct iphdr) + 8 > data_end)
+	if (at + header + 8 > data_end)
 		return DROP_MALFORMED;
 	__u32 *source = six ? at + 8 : at + 12, *destination = six ? at + 24 : at + 16;
 	__u16 *transport = at + header;
@@ -141,6 +138,18 @@ static __always_inline MUST_CHECK int translate_ports(__u16 *transport, void *da
 	return VERDICT_NONE;
 }
 
+/* The addresses in the IP header. Returns how much its words changed by. */
+static __always_inline __u64 translate_addresses(void *start, const struct packet *p, const struct rewriting *r, const bool six)
+{
+	__u64 delta = 0;
+
+	if (p->translated & TRANSLATE_SOURCE)
+		delta += exchange_address(six ? start + 8 : start + 12, r->source.address, six);
+	if (p->translated & TRANSLATE_DESTINATION)
+		delta += exchange_address(six ? start + 24 : start + 16, p->destination, six);
+	return delta;
+}
+
 /* Changes the packet where it lies, before anything else is done to it. */
 __noinline int translate(struct xdp_md *ctx)
 {
@@ -153,21 +162,19 @@ __noinline int translate(struct xdp_md *ctx)
 	bool six = is_six(p);
 	void *start = (void *)(long)ctx->data + (p->network & 0xff);
 	__u16 *transport = (void *)(long)ctx->data + (p->transport & 0xff);
-	__u32 *source = six ? start + 8 : start + 12, *destination = six ? start + 24 : start + 16;
-	__u64 delta = 0;
+	__u64 delta;
 
-	if (start + sizeof(struct ipv6hdr) > data_end && six)
-		return DROP_INTERNAL;
-	if (start + sizeof(struct iphdr) > data_end)
-		return DROP_INTERNAL;
-	if (p->translated & TRANSLATE_SOURCE)
-		delta += exchange_address(source, r->source.address, six);
-	if (p->translated & TRANSLATE_DESTINATION)
-		delta += exchange_address(destination, p->destination, six);
-	if (!six) {
-		__u16 *check = start + 10;
+	if (six) {
+		if (start + sizeof(struct ipv6hdr) > data_end)
+			return DROP_INTERNAL;
+		delta = translate_addresses(start, p, r, true);
+	} else {
+		struct iphdr *ip = start;
 
-		*check = follow(*check, delta);
+		if ((void *)(ip + 1) > data_end)
+			return DROP_INTERNAL;
+		delta = translate_addresses(start, p, r, false);
+		ip->check = follow(ip->check, delta);
 	}
 	if (p->fragment & 2)
 		return VERDICT_NONE;
@@ -182,7 +189,8 @@ __noinline int translate(struct xdp_md *ctx)
 	if (!six)
 		delta = 0; /* ICMP's checksum does not cover addresses, ICMPv6's does */
 	if (p->translated & (TRANSLATE_QUOTED_SOURCE | TRANSLATE_QUOTED_DESTINATION)) {
-		int verdict = translate_quote(transport + 4, data_end, p, r, &delta);
+		int verdict = six ? translate_quote(transport + 4, data_end, p, r, true, &delta) :
+				    translate_quote(transport + 4, data_end, p, r, false, &delta);
 
 		if (verdict)
 			return verdict;

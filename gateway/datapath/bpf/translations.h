@@ -133,14 +133,14 @@ static __always_inline void touch_translation(__u32 number, const struct sought 
 /* A port of the frontend for a new connection that will be in the given half of its ways; 0: all are taken. */
 static __always_inline __u16 free_port(const struct packet *p, const struct flow *flow, struct sought *other, __u32 frontend, bool second)
 {
-	__u32 low = (second ? flow->hash >> 16 : flow->hash) & NAT_PORT_LOW;
+	__u32 low = (second ? flow->hash >> 16 : flow->hash) & NAT_PORT_LOW, high = (flow->hash >> 28) % NAT_PORT_TRIES;
 
+	seek_nat_port(other, p, bpf_htons(low)); /* which decides about the set alone */
 	for (__u32 i = 0; i < NAT_PORT_TRIES; i++) {
-		__u16 port = bpf_htons(low | (1 + ((flow->hash >> 28) + i) % NAT_PORT_TRIES) << 12);
-
-		seek_nat_port(other, p, port);
-		if (!find_rule(p, frontend, p->protocol, port) && !find_translation(p->domain, other))
-			return port;
+		other->flow.high_port = bpf_htons(low | (1 + high) << 12);
+		high = high + 1 < NAT_PORT_TRIES ? high + 1 : 0;
+		if (!is_rule(p->table_line, rule_key(frontend, p->protocol, other->flow.high_port)) && !find_translation(p->domain, other))
+			return other->flow.high_port;
 	}
 	return 0;
 }
