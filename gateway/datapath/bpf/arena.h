@@ -92,21 +92,34 @@ static __always_inline bool zero6(const __u32 *a)
 	return !(a[0] | a[1] | a[2] | a[3]);
 }
 
+struct address6 {
+	__u32 words[4];
+};
+
+/* The slot after that of a key, 0: there is none. A function of its own: the verifier follows it once. */
+__noinline __u32 seek6(struct chunk *chunk, __u32 first, __u32 slot, const struct address6 *key)
+{
+	if (!chunk || !key)
+		return 0;
+	struct block block = {chunk, first};
+
+	for (int i = 0; i < PROBE_LIMIT; i++, slot++) {
+		struct cell6 *cell = address_in(&block, 0, slot * sizeof(*cell));
+
+		if (same6(cell->key, key->words))
+			return slot + 1;
+		if (zero6(cell->key))
+			return 0;
+	}
+	return 0;
+}
+
 static __always_inline struct cell6 *find_cell6(const struct block *block, const struct region *region, const __u32 *key)
 {
-	__u32 slot = home(fold(key), region);
+	struct address6 address = {{key[0], key[1], key[2], key[3]}};
+	__u32 slot = zero6(key) ? 0 : seek6(block->chunk, block->first + region->first, home(fold(key), region), &address);
 
-	if (zero6(key))
-		return NULL;
-	for (int i = 0; i < PROBE_LIMIT; i++, slot++) {
-		struct cell6 *cell = address_in(block, region->first, slot * sizeof(*cell));
-
-		if (same6(cell->key, key))
-			return cell;
-		if (zero6(cell->key))
-			return NULL;
-	}
-	return NULL;
+	return slot ? address_in(block, region->first, (slot - 1) * sizeof(struct cell6)) : NULL;
 }
 
 /* One step: the word for one part of the key in the node at `node`. */

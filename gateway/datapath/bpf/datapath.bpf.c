@@ -319,7 +319,10 @@ static __always_inline bool needs_service(struct packet *p, int verdict)
 {
 	if (p->service || p->origin != FROM_OVERLAY || !has_services(p))
 		return p->service;
-	if (is_icmp_error(p) || translated_of(p, p->source))
+	struct address source;
+
+	copy6(source.words, p->source);
+	if (is_icmp_error(p) || is_translated(p->table_line, &source, p->six))
 		p->service = SERVICE_FROM_MACHINE;
 	else if (verdict == DROP_NO_ROUTE)
 		p->service = SERVICE_OUTBOUND;
@@ -327,20 +330,17 @@ static __always_inline bool needs_service(struct packet *p, int verdict)
 }
 
 /* Begins to fetch the line that the connection will be looked for in: the way from memory and the rest of the work overlap. */
-static __always_inline void warm_up(const struct packet *p)
+__noinline int warm_up(__u32 number, __u32 client, __u32 port, __u32 protocol)
 {
-	bool asked = p->service == SERVICE_TO_FRONTEND;
-	__u32 number = asked ? p->owner : p->domain;
 	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
-	__u16 port = asked ? p->source_port : p->destination_port;
-	__u32 client = fold4(asked ? p->source[V4] : p->destination[V4]);
 
-	if (is_six(p) || !domain || !domain->connections4_used)
-		return;
-	struct line *line = connection_line(domain->connections4 + (hash_of_client(client, port, p->protocol) & (domain->connections4_used - 1)));
+	if (!domain || !domain->connections4_used)
+		return 0;
+	struct line *line = connection_line(domain->connections4 + (hash_of_client(fold4(client), port, protocol) & (domain->connections4_used - 1)));
 
 	if (line)
 		*(volatile __u64 *)line->words;
+	return 0;
 }
 
 /* Between a probe's compartment and what it probes: no list is asked. */
@@ -375,10 +375,6 @@ int gateway(struct xdp_md *ctx)
 
 	forget(p->network);
 	forget(p->ethernet);
-	forget(p->origin);
-	forget(p->six);
-	forget(p->encapsulation);
-	forget(p->outer_family);
 
 	if (verdict == VERDICT_CONSUMED) {
 		continue_in(ctx, p, STAGE_NEIGHBOUR, verdict);
@@ -391,7 +387,10 @@ int gateway(struct xdp_md *ctx)
 		forget_all(p->place);
 		verdict = decide(ctx, p);
 		if (needs_service(p, verdict)) {
-			warm_up(p);
+			if (p->service == SERVICE_TO_FRONTEND)
+				warm_up(p->owner, p->source[V4], p->source_port, p->protocol);
+			else
+				warm_up(p->domain, p->destination[V4], p->destination_port, p->protocol);
 			continue_in(ctx, p, STAGE_BALANCE, verdict);
 			return done(ctx, p, DROP_INTERNAL);
 		}

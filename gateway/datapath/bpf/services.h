@@ -79,6 +79,22 @@ static __always_inline struct translated *translated_of(const struct packet *p, 
 	return line ? line_of(&p->table, line) : NULL;
 }
 
+struct address {
+	__u32 words[4];
+};
+
+/* Does anything become of what this address sends? Asked by the first program, which has no room for it to be verified inline. */
+__noinline int is_translated(__u32 table_line, const struct address *address, __u32 six)
+{
+	struct block table;
+
+	if (!address || !open_block(&table, table_line))
+		return 0;
+	struct table_services *services = line_of(&table, 2);
+
+	return six ? !!find_cell6(&table, &services->translated6, address->words) : !!find_cell(&table, &services->translated4, address->words[V4]);
+}
+
 static __always_inline bool open_choice(struct block *block, __u32 number)
 {
 	__u32 zero = 0;
