@@ -2,19 +2,34 @@
 
 import errno
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy
 
 from gateway.datapath.layout import Layout
 from gateway.datapath.loader import Datapath
 from gateway.datapath.maps import MapError
+from gateway.policy import addresses
 from gateway.programming.block import CapacityError
+from gateway.programming.encoding import words_of
+from gateway.programming.hash_table import fold
 from gateway.programming.space import Space
 from gateway.underlay.network import Link
 
 PROGRAM = "gateway"
 NEIGHBOUR_LINES = 128  # 4 IPv4 neighbours each
 NEIGHBOUR_LINES6 = 32  # 2 IPv6 neighbours each
+_SPREAD = 0x9E3779B1  # of neighbours.h
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """As whom a port asks for neighbours."""
+
+    interface: str
+    vlan: int
+    mac: bytes
 
 
 class Ports:
@@ -26,6 +41,7 @@ class Ports:
         self._providers = providers
         self._rows = datapath.maps["ports"].records(layout.struct("port"))
         self._neighbours = datapath.maps["neighbours"].records(layout.struct("line"))
+        self._neighbour_kinds = {4: layout.struct("neighbour"), 6: layout.struct("neighbour6")}
         self._room = Space("the table of external neighbours", len(self._neighbours))
         self._links: dict[str, Link] = {}
         self._addressed: dict[str, bytes] = {}
@@ -96,6 +112,23 @@ class Ports:
         if index:
             self._datapath.attach(index, interface, PROGRAM)
 
+    def knows(self, number: int, neighbour: str) -> bool:
+        """Tell whether the datapath has learned where a neighbour's address is at a port."""
+        version = addresses.family(neighbour)
+        line = neighbour_line(self._rows[number], neighbour)
+        if line is None:
+            return False
+        entries = self._neighbours[line : line + 1].view(self._neighbour_kinds[version])
+        words = numpy.array(words_of(neighbour), numpy.uint32)
+        return bool(
+            (entries["address"] == (words if version == 6 else words[3])).reshape(len(entries), -1).all(1).any()
+        )
+
+    def asker(self, number: int) -> Asker:
+        """Return as whom a port asks for neighbours."""
+        interface, vlan = next(key for key, taken in self._numbers.items() if taken == number)
+        return Asker(interface, vlan, self._rows[number]["mac"].tobytes())
+
     def names(self) -> dict[int, str]:
         """Return the interface name of each interface index in use."""
         return {self.interface_index(name): name for name, _ in self._numbers if self.interface_index(name)}
@@ -154,6 +187,15 @@ class Ports:
             if error.errno != errno.EINVAL:  # it is gone again; that news is still to come
                 raise
         row["device"] = device
+
+
+def neighbour_line(port: Any, neighbour: str) -> int | None:
+    """Return the line that a port (struct port) has for a neighbour; `line_for` of neighbours.h."""
+    version = addresses.family(neighbour)
+    words = numpy.array([words_of(neighbour)], numpy.uint32)
+    key = int(fold(words)[0] if version == 6 else words[0, 3])
+    first, lines = (int(port[f"neighbours{version}{part}"]) for part in ("", "_lines"))
+    return first + ((key * _SPREAD & 0xFFFFFFFF) * lines >> 32) if lines else None
 
 
 def _word(number: int) -> bytes:

@@ -19,6 +19,7 @@ from gateway.programming.endpoints import Endpoints
 from gateway.programming.holdings import NOTHING, Holdings, conflict
 from gateway.programming.internet_table import Change, InternetTable
 from gateway.programming.memory import Memory
+from gateway.programming.next_hops import find, next_hops
 from gateway.programming.outside import (
     Outside,
     inside_of,
@@ -149,6 +150,17 @@ class Programmer:
             errors |= self._make([domain for domain in self._committing.domains() if domain.id in changed], [])
             self._forget_legs()
             return errors
+
+    def find_peers(self, seconds: float) -> None:
+        """Let the datapath learn the next hops to the peers of tunnels that it does not know, in so many seconds."""
+        with self._lock:
+            if self._internet_domain is None:
+                return
+            steering = steering_of(self._committing.domains(), self._compartments, self._configured_ports)
+            vlans = {port.name: port.vlan for port in self._configured_ports.values()}
+            found = next_hops(self._internet_domain, vlans, frozenset().union(*steering.values()))
+            numbers = {hop: self._places.port(hop.port) for hop in found}
+        find(self._ports, numbers, seconds)
 
     def verify(self) -> dict[str, str]:
         """Read the maps back: {RDID: what differs from what was programmed}."""

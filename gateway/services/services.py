@@ -32,6 +32,7 @@ from vpn.status import ConnectionStatus, LogLine
 
 log = structlog.get_logger(__name__)
 
+NEXT_HOPS_FOUND_S = 0.1  # at the latest: one that is silent keeps no tunnel from being tried
 _RUN = Path("/run/tenant-gateway")
 
 
@@ -131,7 +132,11 @@ class Services:
         self._health.reconcile(plans.probed_domains(policy, standing))
         mtus = {name: link.mtu for name, link in self._links().items()}
         self._endpoints = plans.endpoints_for(policy, standing, self._ports, mtus)
-        self._submit(self._tunnelling, self._vpn.reconcile, self._endpoints)
+        self._submit(self._tunnelling, self._tunnel, self._endpoints)
+
+    def _tunnel(self, endpoints: Mapping[str, EndpointSpecification]) -> None:
+        self._programmer.find_peers(NEXT_HOPS_FOUND_S)
+        self._vpn.reconcile(endpoints)
 
     def _let_go(self, wanted: Mapping[str, CompartmentSpecification]) -> None:
         """End what is not wanted any more from its end: peers are told, then the datapath, then legs may go."""

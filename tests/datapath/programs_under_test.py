@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from socket import AF_INET, AF_INET6, inet_pton
 
 import numpy
 
@@ -21,14 +20,13 @@ from gateway.datapath.pins import PinDirectory
 from gateway.datapath.ring_buffer import RingBuffer
 from gateway.policy.model import Policy
 from gateway.programming.encoding import mac_bytes, words_of
-from gateway.programming.hash_table import fold
+from gateway.programming.ports import neighbour_line
 from gateway.programming.programmer import Programmer
 from gateway.underlay.hop import Hop
 from gateway.underlay.network import Link
 from tests.datapath.loader_support import index, ip, mounted_bpffs, own_network
 
 CAPTURE_ON = 1
-SPREAD = 0x9E3779B1  # of neighbours.h
 SIZES = {"arena": 1, "connections": 1 << 16, "captured": 1 << 20}
 XDP_ACTIONS = {1: "dropped", 2: "passed", 3: "sent back", 4: "redirected"}
 
@@ -147,16 +145,10 @@ class ProgramsUnderTest:
 
 def _write_neighbour(memory: numpy.ndarray, port: numpy.void, address: str, mac: bytes, layout: Layout) -> None:
     six = ":" in address
-    words = numpy.frombuffer(inet_pton(AF_INET6 if six else AF_INET, address), numpy.uint32)
-    family, kind = ("6", "neighbour6") if six else ("4", "neighbour")
-    folded = fold(words.reshape(1, 4)) if six else words
-    line = int(port[f"neighbours{family}"]) + (
-        int((folded * numpy.uint32(SPREAD))[0]) * int(port[f"neighbours{family}_lines"]) >> 32
-    )
-    entries = memory[line].view(layout.struct(kind))
+    entries = memory[neighbour_line(port, address)].view(layout.struct("neighbour6" if six else "neighbour"))
     entry = next(each for each in entries if not each["address"].any())
     entry["mac"], entry["seen"] = list(mac), int(time.monotonic())
-    entry["address"] = words_of(address) if six else words[0]
+    entry["address"] = words_of(address) if six else words_of(address)[3]
 
 
 @contextmanager

@@ -26,6 +26,10 @@ def router(lab: RunningLab, name: str) -> Router:
     return Router(lab, next(office for office in lab.topology.offices if office.name == name))
 
 
+def test_no_packet_of_ikes_was_lost_to_ask_where_the_next_hop_is(hybrid_cloud: RunningLab) -> None:
+    assert "resolving" not in probes.status(hybrid_cloud)["internet"]["drops"]
+
+
 @pytest.mark.parametrize(
     ("domain", "name", "ike", "esp"),
     [

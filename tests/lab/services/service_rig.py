@@ -134,6 +134,10 @@ class Rig:
             line for line in (*links.splitlines(), *tables.splitlines()) if "xdp" in line or "table" in line
         ]
 
+    def log(self) -> str:
+        """Return what the daemon has said."""
+        return self._processes.log("gateway").read_text()
+
     def remove(self) -> None:
         self._processes.end_all()
         for compartment in self.compartments():

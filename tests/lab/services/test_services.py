@@ -105,6 +105,8 @@ def test_the_capabilities_of_the_unit_are_enough(rig: Rig) -> None:
     until(lambda: rig.domain()["tunnels"][0]["last_error"], "the tunnel was tried")
     assert rig.domain()["tunnels"][0]["last_error"]["code"] == "silent"
     assert [domain["services_fault"] for domain in rig.ask("GET", "/v1/status")["routing_domains"]] == [None, None]
+    assert "next_hop_silent" in rig.log()
+    assert "next_hop_not_asked" not in rig.log()
     rig.push(domain())
     until(lambda: not rig.compartments() and not rig.legs(), "all was gone")
     assert rig.ask("GET", "/v1/status")["faults"] == []
