@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 
-from deploy.lab import credentials, far_end, faults, gateway, hosts, namespaces, network, offices, probes
+from deploy.lab import credentials, far_end, faults, gateway, hosts, iperf3, namespaces, network, offices, probes
 from deploy.lab.catalogue import LABS
 from deploy.lab.errors import LabError
 from deploy.lab.processes import Process, listens
@@ -13,7 +13,6 @@ from deploy.lab.running import RunningLab
 from deploy.lab.topology import Lab
 
 HTTP_PORT = 80
-IPERF_PORT = 5201
 
 
 def names() -> tuple[str, ...]:
@@ -132,8 +131,8 @@ def _start_servers(running: RunningLab) -> None:
     processes = running.processes
     started = []
     for node in running.topology.servers():
-        iperf3 = processes.start(f"{node}-iperf3", running.namespace(node), "iperf3", "-s")
-        started += [(start_web_server(running, node), HTTP_PORT), (iperf3, IPERF_PORT)]
+        started.append((start_web_server(running, node), HTTP_PORT))
+        started.append((iperf3.start_server(running, node), iperf3.PORT))
     for process, port in started:
         processes.wait(process, partial(listens, process, port), f"listened on {port}")
     for office in running.topology.offices:

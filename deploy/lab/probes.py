@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.lab import gateway
+from deploy.lab import gateway, iperf3
 from deploy.lab.errors import LabError
 from deploy.lab.offices import DATABASE_PORT
 from deploy.lab.processes import wait_until
@@ -85,19 +85,17 @@ def path(lab: RunningLab, node: str, address: str) -> Path:
 
 
 def throughput(lab: RunningLab, node: str, address: str, seconds: int = 2, *options: str) -> float:
-    """Return the megabits per second that iperf3's receiver counted. Errors: CommandError."""
-    report = lab.run(node, "iperf3", "-J", "-c", address, "-t", str(seconds), *options, seconds=seconds + 20)
-    received: dict[str, Any] = json.loads(report)["end"]["sum_received"]
+    """Return the megabits per second that iperf3's receiver counted. Errors: LabError, in iperf3's words."""
+    received = iperf3.run(lab, node, address, "-t", str(seconds), *options)["end"]["sum_received"]
     return float(received["bits_per_second"]) / 1e6
 
 
 def datagrams(lab: RunningLab, node: str, address: str, length: int, rate: str = "4M") -> tuple[int, int]:
-    """Return how many datagrams of so many bytes iperf3 sent in a second, and how many were lost. Errors: CommandError.
+    """Return how many datagrams of so many bytes iperf3 sent in a second, and how many were lost.
 
-    Those that are longer than the MTU go in fragments.
+    Those that are longer than the MTU go in fragments. Errors: LabError, in iperf3's words.
     """
-    options = ("-u", "-l", str(length), "-b", rate, "-t", "1")
-    counted = json.loads(lab.run(node, "iperf3", "-J", "-c", address, *options))["end"]["sum"]
+    counted = iperf3.run(lab, node, address, "-u", "-l", str(length), "-b", rate, "-t", "1")["end"]["sum"]
     return int(counted["packets"]), int(counted["lost_packets"])
 
 

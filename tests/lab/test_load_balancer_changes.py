@@ -1,15 +1,13 @@
 """Connections stay where they are while members come, drain and go, and while the daemon is killed: counted."""
 
-import json
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from deploy.lab import gateway, main, members, probes
+from deploy.lab import gateway, iperf3, main, members, probes
 from deploy.lab.clients import Clients, Report, connected
 from deploy.lab.processes import end, wait_until
 from deploy.lab.running import RunningLab
@@ -96,22 +94,15 @@ def test_connections_stay_while_policies_change_again_and_again(load_balancer: R
 
 
 def test_iperf3_runs_on_while_the_daemon_is_killed_and_another_member_leaves(load_balancer: RunningLab) -> None:
-    """At a moderate rate: the hosts' switch in user space is what would starve one of several faster streams."""
+    """At a moderate rate: faster streams fill the hosts' switch in user space, and with it the way of the probes."""
     ways = (("internet", "198.51.100.81"), ("BlueVM11", "10.1.5.100"), ("RedVM11", "10.1.5.100"))
-    clients = [
-        subprocess.Popen(
-            load_balancer.inside(node, "iperf3", "-J", "-c", address, "-t", "4", "-b", "10M"),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for node, address in ways
-    ]
+    clients = [iperf3.start(load_balancer, node, address, "-t", "4", "-b", "10M") for node, address in ways]
     gateway.kill(load_balancer)
     gateway.start(load_balancer)
     become(load_balancer, "removed")
     for client in clients:
-        output, _ = client.communicate(timeout=60)
-        rates = [interval["sum"]["bits_per_second"] for interval in json.loads(output)["intervals"]]
+        intervals = iperf3.report(load_balancer, client)["intervals"]
+        rates = [interval["sum"]["bits_per_second"] for interval in intervals]
         assert len(rates) == 4
         assert min(rates) > 0
 

@@ -1,12 +1,10 @@
 """Nothing is lost and nothing misrouted while the gateway changes under counted packet streams."""
 
-import json
-import subprocess
 from collections.abc import Sequence
 
 import pytest
 
-from deploy.lab import gateway, probes
+from deploy.lab import gateway, iperf3, probes
 from deploy.lab.running import RunningLab
 from deploy.lab.streams import Report, Stream, streaming
 
@@ -67,11 +65,9 @@ def test_a_dead_daemon_does_not_stop_new_neighbours(blue_red: RunningLab) -> Non
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_an_iperf3_connection_outlives_the_daemon(blue_red: RunningLab, how: str) -> None:
-    command = blue_red.inside("BlueVM1", "iperf3", "-J", "-c", "157.1.0.10", "-t", "4")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
-        (gateway.stop if how == "stop" else gateway.kill)(blue_red)
-        gateway.start(blue_red)
-        output, _ = client.communicate(timeout=60)
-    seconds = [interval["sum"]["bits_per_second"] for interval in json.loads(output)["intervals"]]
+    client = iperf3.start(blue_red, "BlueVM1", "157.1.0.10", "-t", "4")
+    (gateway.stop if how == "stop" else gateway.kill)(blue_red)
+    gateway.start(blue_red)
+    seconds = [interval["sum"]["bits_per_second"] for interval in iperf3.report(blue_red, client)["intervals"]]
     assert len(seconds) == 4
     assert min(seconds) > 0
