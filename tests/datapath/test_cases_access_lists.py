@@ -13,6 +13,7 @@ from scapy.packet import Packet, Raw
 from gateway.datapath.test_run import run
 from gateway.policy.model import AccessControlList, AccessRule, AppliesTo, Policy
 from tests.datapath.cases import Gateway
+from tests.datapath.evictions import Evictions
 from tests.datapath.loader_support import needs_root
 from tests.datapath.programs_under_test import Outcome
 from tests.unit.model.support import (
@@ -32,6 +33,7 @@ RANDOM_PACKETS = 3000
 PACKETS_A_SECOND = 500  # fewer than a domain may answer
 ONLY_ASKED = AccessControlList("only-asked", (AppliesTo(6002),), default_inbound="deny")
 OUTSIDE, MACHINE = "157.1.0.9", "10.1.6.21"
+OUTSIDE6, MACHINE6 = "fd00:157::9", "fd00:6::21"
 
 
 def out(packet: Packet) -> tuple[str, bytes]:
@@ -207,10 +209,13 @@ def test_a_thousand_rules_decide_as_the_model_says(gateway: Gateway, capsys: pyt
     with capsys.disabled():
         print(f"\na thousand rules: seed {seed}, {RANDOM_PACKETS} packets")
     random = Random(seed)
-    rules = AccessControlList("rules", (AppliesTo(6002),), "deny", "allow", thousand_rules(random))
-    world = gateway.hold(with_lists(rules))
+    rules = with_lists(AccessControlList("rules", (AppliesTo(6002),), "deny", "allow", thousand_rules(random)))
+    world, evictions = gateway.hold(rules), Evictions(gateway.programs)
     reasons = set()
     for number in range(RANDOM_PACKETS):
+        if evictions.happened(BLUE):
+            world = gateway.hold(rules)
+            evictions.forget()
         if number % PACKETS_A_SECOND == 0:
             gateway.programs.refill_answers()
             world.clock = lambda now=1000.0 + number / PACKETS_A_SECOND: now
@@ -287,6 +292,26 @@ def test_no_flow_is_forgotten_while_the_table_grows(gateway: Gateway) -> None:
     assert used_entries(gateway) == len(ports)
     for port in ports:
         assert gateway.send(*back(told(UDP(sport=53, dport=port)))).action == "forwarded"
+
+
+def test_no_flow_is_forgotten_while_the_table_may_still_grow(gateway: Gateway) -> None:
+    """Of these, some find four others in their places, and the same four once the table has doubled."""
+    gateway.hold(both_guarded())
+    for port in range(1124, 1224):
+        assert gateway.send(*out(IPv6(src=MACHINE6, dst=OUTSIDE6) / UDP(sport=port, dport=53))).action == "forwarded"
+    for port in range(1124, 1224):
+        assert gateway.send(*back(IPv6(src=OUTSIDE6, dst=MACHINE6) / UDP(sport=53, dport=port))).action == "forwarded"
+
+
+def test_a_flow_that_goes_for_another_is_noticed(gateway: Gateway) -> None:
+    gateway.hold(both_guarded())
+    evictions, ports, gone = Evictions(gateway.programs), range(1624, 1924), []
+    for port in ports:
+        assert gateway.send(*out(IPv6(src=MACHINE6, dst=OUTSIDE6) / UDP(sport=port, dport=53))).action == "forwarded"
+        if evictions.happened(BLUE):
+            gone.append(port)
+    answers = [back(IPv6(src=OUTSIDE6, dst=MACHINE6) / UDP(sport=53, dport=port)) for port in ports]
+    assert [gateway.send(*answer).reason for answer in answers].count("access_list_inbound") == len(gone) == 1
 
 
 def test_in_a_full_table_new_flows_are_still_asked_about_and_let_through(gateway: Gateway) -> None:

@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from gateway.datapath.model.world import World
+from tests.datapath.evictions import Evictions
 from tests.datapath.loader_support import needs_root
 from tests.datapath.programs_under_test import Outcome, ProgramsUnderTest, programs_under_test
 from tests.worlds import places, random_frame, random_world, small_frames, small_worlds
@@ -25,7 +26,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProgramsUnder
 
 
 def compare(programs: ProgramsUnderTest, world: World, frames: Iterable[tuple[str, bytes]]) -> int:
-    compared = 0
+    compared, evictions = 0, Evictions(programs)
     for interface, frame in frames:
         if len(frame) < ETHERNET_HEADER:
             continue
@@ -37,6 +38,8 @@ def compare(programs: ProgramsUnderTest, world: World, frames: Iterable[tuple[st
         wanted = Outcome(str(verdict.action), reason, verdict.domain, verdict.interface, verdict.frame)
         assert got == wanted, f"{interface} {frame.hex()}: {[step.words for step in verdict.steps]}"
         compared += 1
+        if evictions.happened(verdict.domain):
+            break
     return compared
 
 

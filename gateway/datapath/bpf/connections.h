@@ -1,7 +1,7 @@
 /*
  * Flows that access lists have allowed. Each routing domain has a region of its own, so that no tenant's flood reaches another's
  * entries. A flow has two sets of places where it may be. A new one takes an empty or expired place, else the part of the region
- * that is in use grows, else it takes the place of the oldest unanswered flow, never an answered one's.
+ * that is in use grows until there is one, else it takes the place of the oldest unanswered flow, never an answered one's.
  */
 #pragma once
 

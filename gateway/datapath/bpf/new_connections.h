@@ -95,6 +95,7 @@ __noinline int grow_connections(__u32 number, __u32 six)
 	return 1;
 }
 
+#define DOUBLINGS 6 /* from what is in use at first to all of a region */
 #define PLACE_EMPTY (1 << 14)
 #define PLACE_EXPIRED (1 << 13)
 
@@ -144,6 +145,17 @@ __noinline int choose_place(__u32 number, const struct flow *flow, struct place 
 	return 0;
 }
 
+/* The same, where as much of the region is taken into use as it needs: doubled once, four flows may be in the way still. */
+static __always_inline void make_place(__u32 number, const struct flow *flow, struct place *place)
+{
+	choose_place(number, flow, place);
+	for (__u32 i = 0; i < DOUBLINGS; i++) {
+		if (place->rank >= PLACE_EXPIRED || !grow_connections(number, flow->six))
+			break;
+		choose_place(number, flow, place);
+	}
+}
+
 /* Writes a flow to a place that was chosen for it. */
 __noinline int take_place(__u32 number, const struct flow *flow, const struct place *place, __u32 generation)
 {
@@ -176,8 +188,6 @@ static __always_inline void add_connection(__u32 number, const struct flow *flow
 {
 	struct place place = {};
 
-	choose_place(number, flow, &place);
-	if (place.rank < PLACE_EXPIRED && grow_connections(number, flow->six))
-		choose_place(number, flow, &place);
+	make_place(number, flow, &place);
 	take_place(number, flow, &place, generation);
 }

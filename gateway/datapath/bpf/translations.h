@@ -149,9 +149,7 @@ static __always_inline __u16 free_port(const struct packet *p, const struct flow
 static __always_inline bool place_translation(const struct packet *p, struct flow *flow, struct sought *other, __u32 frontend, bool needs_port,
 					      struct place *place)
 {
-	choose_place(p->domain, flow, place);
-	if (place->rank < PLACE_EXPIRED && grow_connections(p->domain, flow->six))
-		choose_place(p->domain, flow, place);
+	make_place(p->domain, flow, place);
 	if (!place->rank)
 		return false;
 	if (needs_port)
