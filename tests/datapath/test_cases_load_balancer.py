@@ -13,6 +13,7 @@ from tests.datapath.programs_under_test import ProgramsUnderTest
 from tests.unit.model.services import SERVICE_PORTS, SERVICES
 from tests.unit.model.test_model_balancing import *  # noqa: F403
 from tests.unit.model.test_model_balancing_errors import *  # noqa: F403
+from tests.unit.model.test_model_balancing_fragments import *  # noqa: F403
 from tests.unit.model.test_model_balancing_members import *  # noqa: F403
 from tests.unit.model.test_model_balancing_nat import *  # noqa: F403
 

@@ -8,6 +8,7 @@ import pytest
 from gateway.datapath.model.translation import NAT_PORT_LOW, Key, client_hash
 from gateway.datapath.model.verdict import Verdict
 from gateway.datapath.model.world import World
+from tests.datapath.evictions import Evictions
 from tests.datapath.loader_support import needs_root
 from tests.datapath.programs_under_test import Outcome, ProgramsUnderTest, programs_under_test
 from tests.worlds.conversations import Conversation
@@ -35,7 +36,7 @@ def use_all_places(programs: ProgramsUnderTest) -> None:
 
 
 def compare(programs: ProgramsUnderTest, world: World, random: Random) -> int:
-    conversation = Conversation(world)
+    conversation, evictions = Conversation(world), Evictions(programs)
     for number in range(FRAMES_PER_WORLD):
         if number and number % FRAMES_PER_POLICY == 0:
             policy = with_other_members(random, world.policy)
@@ -50,6 +51,8 @@ def compare(programs: ProgramsUnderTest, world: World, random: Random) -> int:
         for key in world.translations.keys() - known if got != outcome(verdict) else ():
             verdict = with_second_ports(world, key, interface, frame, got) or verdict
         assert got == outcome(verdict), f"{interface} {frame.hex()}: {[step.words for step in verdict.steps]}"
+        if evictions.happened(verdict.domain):
+            return number + 1
         conversation.heard(verdict)
     return FRAMES_PER_WORLD
 
@@ -75,7 +78,7 @@ def with_second_ports(world: World, key: Key, interface: str, frame: bytes, got:
 def test_the_programs_balance_and_translate_as_the_model_does(
     programs: ProgramsUnderTest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seed = 709583305  # not yet any: 4056856429 differs in a later fragment whose first came before another policy
+    seed = Random().randrange(1 << 32)
     random = Random(seed)
     compared = 0
     with capsys.disabled():

@@ -150,11 +150,12 @@ static __always_inline MUST_CHECK int not_served(struct packet *p)
 	return DROP_VIP_NOT_SERVED;
 }
 
-/* A later fragment goes where its first one went. */
+/* A later fragment goes where its first one went; never elsewhere, if that way is gone. */
 static __always_inline MUST_CHECK int follow_fragment(struct packet *p, struct rewriting *r, struct balancing *b)
 {
 	seek_fragment(&b->sought, p, 0);
-	if (!find_translation(p->domain, &b->sought))
+	b->found = find_translation(p->domain, &b->sought);
+	if (!b->found)
 		return DROP_FRAGMENT_UNMATCHED;
 	struct rule *rule = rule_of(p, sought_rule(&b->sought));
 	__u16 member = b->sought.flow.low_port, port = b->sought.flow.high_port;

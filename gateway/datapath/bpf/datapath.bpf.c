@@ -322,7 +322,7 @@ static __always_inline bool needs_service(struct packet *p, int verdict)
 	struct address source;
 
 	copy6(source.words, p->source);
-	if (is_icmp_error(p) || is_translated(p->table_line, &source, p->six))
+	if (is_icmp_error(p) || p->fragment & 2 || is_translated(p->table_line, &source, p->six))
 		p->service = SERVICE_FROM_MACHINE;
 	else if (verdict == DROP_NO_ROUTE)
 		p->service = SERVICE_OUTBOUND;

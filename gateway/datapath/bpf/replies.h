@@ -98,9 +98,7 @@ static __always_inline MUST_CHECK int reach_internet(struct packet *p, struct re
 		return p->verdict;
 	copy6(b->from, rule->address);
 	p->error_type = 0;
-	if (p->fragment & 2)
-		return follow_fragment(p, r, b) ? DROP_NOT_TRANSLATABLE : VERDICT_NONE;
-	if (!has_ports(p->protocol) && !is_echo_request(p))
+	if (p->fragment & 2 || (!has_ports(p->protocol) && !is_echo_request(p)))
 		return DROP_NOT_TRANSLATABLE;
 	seek(&b->sought, p, p->source, p->source_port, b->rule, BY_REMOTE);
 	b->sought.flow.low_port = hash_of_remote(p, p->destination, p->destination_port);
@@ -159,7 +157,7 @@ static __always_inline bool error_from_inside(struct xdp_md *ctx, struct packet 
 	return true;
 }
 
-/* A packet of a machine that may answer for a frontend. VERDICT_CONSUMED: it is an ordinary one. */
+/* A packet of a machine that may answer for a frontend, or did so with a first fragment. VERDICT_CONSUMED: it is an ordinary one. */
 static __always_inline MUST_CHECK int from_machine(struct xdp_md *ctx, struct packet *p, struct rewriting *r, struct balancing *b)
 {
 	bool no_route = p->verdict == DROP_NO_ROUTE;
@@ -167,8 +165,10 @@ static __always_inline MUST_CHECK int from_machine(struct xdp_md *ctx, struct pa
 	if (is_icmp_error(p))
 		return error_from_inside(ctx, p, r, b) ? VERDICT_NONE : no_route ? p->verdict : VERDICT_CONSUMED;
 	if (p->fragment & 2) {
-		if (!follow_fragment(p, r, b))
-			return VERDICT_NONE;
+		int verdict = follow_fragment(p, r, b);
+
+		if (b->found)
+			return verdict;
 		return no_route ? reach_internet(p, r, b) : VERDICT_CONSUMED;
 	}
 	if (has_ports(p->protocol) && find_answered(p, b, p->destination, p->destination_port, p->source, p->source_port)) {

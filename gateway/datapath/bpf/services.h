@@ -6,7 +6,7 @@
 enum service { /* why a packet needs more than a route */
 	SERVICE_NONE = 0,
 	SERVICE_TO_FRONTEND = 1,
-	SERVICE_FROM_MACHINE = 2, /* that may answer for a frontend */
+	SERVICE_FROM_MACHINE = 2, /* that may answer for a frontend, or may have begun to */
 	SERVICE_OUTBOUND = 3,	  /* no route of its domain's leads there */
 };
 

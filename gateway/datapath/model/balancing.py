@@ -39,6 +39,7 @@ class Pool:
     """The members as one probe sees them, in the order of the policy. `state` is None for an inbound NAT rule's own."""
 
     entry: str
+    key: PoolKey
     members: tuple[Member, ...]
     state: PoolState | None = None
 
@@ -183,9 +184,10 @@ def _pools(
     found = {}
     for choice, state in states.items():
         if choice.load_balancer == balancer.name:
-            members = tuple(_member((*of, choice.pool), assigned[choice.pool], member) for member in state.members)
+            key = (*of, choice.pool)
+            members = tuple(_member(key, assigned[choice.pool], member) for member in state.members)
             entry = f"{at}/backend_pools/{positions[choice.pool]}"
-            found[choice.pool, choice.probe] = Pool(entry, members, state)
+            found[choice.pool, choice.probe] = Pool(entry, key, members, state)
     return found
 
 
@@ -211,7 +213,8 @@ def _balancing(
 
 
 def _inbound_nat(entry: str, rule: InboundNatRule, named: Mapping[str, Frontend], of: PoolKey) -> Rule:
-    machine = Member((*of, "inbound NAT", rule.customer_address), 1, ip_address(rule.customer_address), "active")
+    key = (*of, "inbound NAT", rule.customer_address)
+    machine = Member(key, 1, ip_address(rule.customer_address), "active")
     return Rule(
         entry=entry,
         name=rule.name,
@@ -222,7 +225,7 @@ def _inbound_nat(entry: str, rule: InboundNatRule, named: Mapping[str, Frontend]
         distribution="five_tuple",
         idle_seconds=INBOUND_NAT_SECONDS,
         is_floating=False,
-        pool=Pool(entry, (machine,)),
+        pool=Pool(entry, key, (machine,)),
     )
 
 

@@ -7,7 +7,8 @@ from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ip import Packet
 from gateway.datapath.model.passage import Origin, Passage
 from gateway.datapath.model.rewriting import Between, End, rewritten, seen_as, with_quote
-from gateway.datapath.model.translation import View
+from gateway.datapath.model.translation import View, Way
+from gateway.datapath.model.verdict import DropReason, dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +39,29 @@ def translated(passage: Passage, origin: Origin, packet: Packet, view: View, sen
     return _translated(passage, origin, packet, view, settle)
 
 
+def of_later_fragment(passage: Passage, origin: Origin, packet: Packet) -> Course | None:
+    """The course that the packet's first fragment took, None where none was translated.
+
+    Raises the drop where it can be taken no more: nothing of a packet goes another way than the rest.
+    """
+    first = passage.state.translations.first_of(origin.domain, packet, passage.now)
+    if first is None:
+        return None
+    if not first.way.stands(origin.domain.services):
+        passage.note("balance", "", "The rule or the machine that the first fragment of the packet went by is gone.")
+        raise dropped(DropReason.FRAGMENT_UNMATCHED)
+    return translated(passage, origin, packet, first.view, first.sent)
+
+
 def of_connection(
-    passage: Passage, origin: Origin, packet: Packet, view: View, connect: Callable[[], Between]
+    passage: Passage, origin: Origin, packet: Packet, way: Way, view: View, connect: Callable[[], Between]
 ) -> Course:
     """The course of a packet of a connection; `connect` brings it about. Later fragments will follow the first."""
 
     def settle() -> Packet:
         sent = connect()
         if packet.more_fragments:
-            passage.state.translations.remember_fragment(origin.domain, packet, view, sent, passage.now)
+            passage.state.translations.remember_first(origin.domain, packet, way, view, sent, passage.now)
         passage.note("translate", view.entry, _changes(packet, sent))
         return rewritten(packet, *sent)
 

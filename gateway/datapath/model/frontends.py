@@ -3,12 +3,19 @@
 from gateway.datapath.model import icmp_errors
 from gateway.datapath.model.answers import PORT_UNREACHABLE, echo_reply, refused
 from gateway.datapath.model.balancing import Frontend, Member, PublicAddress, Rule
-from gateway.datapath.model.course import Course, of_connection, translated
+from gateway.datapath.model.course import Course, of_connection, of_later_fragment, translated
 from gateway.datapath.model.ip import UDP, Packet
 from gateway.datapath.model.mss import SYN
 from gateway.datapath.model.passage import Origin, Passage
 from gateway.datapath.model.rewriting import Between, End, destination_end, source_end
-from gateway.datapath.model.translation import Translation, View, balanced_key, remembered_member, remote_hash
+from gateway.datapath.model.translation import (
+    Translation,
+    View,
+    balanced_key,
+    remembered_member,
+    remote_hash,
+    way_by,
+)
 from gateway.datapath.model.verdict import DropReason, dropped
 
 ACK = 0x10
@@ -31,11 +38,11 @@ def to_frontend(passage: Passage, origin: Origin, packet: Packet, frontend: Fron
     if packet.is_icmp_error:
         return icmp_errors.to_frontend(passage, origin, packet, frontend)
     if packet.fragment_offset:
-        found = passage.state.translations.of_fragment(origin.domain, packet, passage.now)
-        if found is None:
+        course = of_later_fragment(passage, origin, packet)
+        if course is None:
             passage.note("balance", frontend.entry, "The first fragment of the packet was not seen.")
             raise dropped(DropReason.FRAGMENT_UNMATCHED)
-        return translated(passage, origin, packet, *found)
+        return course
     rule = origin.domain.services.rules.get((frontend.address, packet.protocol, packet.destination_port))
     if rule is not None:
         return _to_member(passage, origin, packet, rule)
@@ -66,7 +73,7 @@ def _to_member(passage: Passage, origin: Origin, packet: Packet, rule: Rule) -> 
             destination_end(packet) if rule.is_floating else machine,
         )
 
-    return of_connection(passage, origin, packet, View(rule.entry, (client, machine)), connect)
+    return of_connection(passage, origin, packet, way_by(rule, member), View(rule.entry, (client, machine)), connect)
 
 
 def _kept_member(passage: Passage, packet: Packet, rule: Rule, entry: Translation | None) -> Member | None:
@@ -135,7 +142,7 @@ def _to_client(passage: Passage, origin: Origin, packet: Packet, frontend: Front
     client = entry.key.client
     entry.touch(packet, passage.now, is_answer=True)
     passage.note("balance", frontend.entry, f"Port {port} stands for {client.address} port {client.port}.")
-    return of_connection(passage, origin, packet, view, lambda: sent)
+    return of_connection(passage, origin, packet, entry.way, view, lambda: sent)
 
 
 def _answered(origin: Origin, packet: Packet, frontend: Frontend, entry: Translation) -> tuple[View, Between] | None:

@@ -2,11 +2,21 @@
 
 from gateway.datapath.model import icmp_errors, lookup
 from gateway.datapath.model.balancing import Frontend, Member, PublicAddress, Rule
-from gateway.datapath.model.course import Course, of_connection, translated
+from gateway.datapath.model.course import Course, of_connection, of_later_fragment, translated
 from gateway.datapath.model.ip import TCP, UDP, Packet
 from gateway.datapath.model.passage import Origin, Passage
 from gateway.datapath.model.rewriting import Between, End, destination_end, source_end
-from gateway.datapath.model.translation import OUTBOUND_SECONDS, Key, Translation, View, balanced_key, outbound_key
+from gateway.datapath.model.translation import (
+    OUTBOUND,
+    OUTBOUND_SECONDS,
+    Key,
+    Translation,
+    View,
+    Way,
+    balanced_key,
+    outbound_key,
+    way_by,
+)
 from gateway.datapath.model.verdict import DropReason, dropped
 
 
@@ -25,8 +35,7 @@ def from_overlay(passage: Passage, origin: Origin, packet: Packet) -> Course | N
 
 def _of_connection(passage: Passage, origin: Origin, packet: Packet) -> Course | None:
     if packet.fragment_offset:
-        followed = passage.state.translations.of_fragment(origin.domain, packet, passage.now)
-        return translated(passage, origin, packet, *followed) if followed is not None else None
+        return of_later_fragment(passage, origin, packet)
     found = _answering(passage, origin, packet)
     if found is None:
         return None
@@ -49,7 +58,7 @@ def _answering(passage: Passage, origin: Origin, packet: Packet) -> tuple[Rule, 
 def _answer(passage: Passage, origin: Origin, packet: Packet, rule: Rule) -> Course:
     view = View(rule.entry, (source_end(packet), destination_end(packet)), by_internet=rule.frontend.is_public)
     sent = End(rule.frontend.address, rule.port), destination_end(packet)
-    return of_connection(passage, origin, packet, view, lambda: sent)
+    return of_connection(passage, origin, packet, way_by(rule), view, lambda: sent)
 
 
 def _unrouted(passage: Passage, origin: Origin, packet: Packet) -> Course | None:
@@ -96,7 +105,8 @@ def _outbound(passage: Passage, origin: Origin, packet: Packet, frontend: Fronte
         remote = End(packet.destination, entry.nat_port if packet.is_echo else packet.destination_port)
         return End(frontend.address, entry.nat_port), remote
 
-    return of_connection(passage, origin, packet, View(frontend.entry, ends, by_internet=True), connect)
+    way, view = Way(frontend.address, OUTBOUND, vsid), View(frontend.entry, ends, by_internet=True)
+    return of_connection(passage, origin, packet, way, view, connect)
 
 
 def _begin(passage: Passage, origin: Origin, frontend: Frontend, key: Key) -> Translation:

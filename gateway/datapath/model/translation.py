@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gateway.datapath.model.balancing import Frontend, Member, PoolKey, Rule
+from gateway.datapath.model.balancing import Frontend, Member, PoolKey, Rule, Services
 from gateway.datapath.model.connections import FIN, FRAGMENT_SECONDS, RST, TCP_CLOSING_SECONDS, TCP_HALF_OPEN_SECONDS
 from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ip import ICMP, ICMPV6, TCP, UDP, Address, Packet
 from gateway.datapath.model.rewriting import Between, End
 
 OUTBOUND_SECONDS = {TCP: 7200, UDP: 180, ICMP: 60, ICMPV6: 60}
+OUTBOUND = 0  # in place of a protocol
 NAT_PORT_TRIES = 15
 NAT_PORT_LOW = 0xFFF
 
@@ -47,6 +48,13 @@ class Translation:
         return now - self.seen <= self._idle_seconds
 
     @property
+    def way(self) -> "Way":
+        """What packets to its client are translated by."""
+        if self.member is None:
+            return Way(self.key.frontend, OUTBOUND, self.key.port_or_vsid)
+        return Way(self.key.frontend, self.key.protocol, self.key.port_or_vsid, self.member[0])
+
+    @property
     def _idle_seconds(self) -> int:
         if self.key.protocol != TCP or (self.answered and not self.closing):
             return self.established_seconds
@@ -60,6 +68,30 @@ class Translation:
         self.seen = now
         self.answered |= is_answer
         self.closing |= bool(packet.tcp_flags & (FIN | RST))
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What a packet is translated by: a port of a frontend that leads to a pool, or `OUTBOUND` by it a VSID.
+
+    `member` is the number of the one in the pool that it goes to, None for packets to clients.
+    """
+
+    frontend: Address
+    protocol: int
+    port_or_vsid: int
+    pool: PoolKey = ()
+    member: int | None = None
+
+    def stands(self, services: Services) -> bool:
+        """Whether later fragments can go the same way."""
+        if self.protocol == OUTBOUND:
+            frontend = services.frontends.get(self.frontend)
+            return frontend is not None and self.port_or_vsid in frontend.outbound
+        rule = services.rules.get((self.frontend, self.protocol, self.port_or_vsid))
+        if rule is None or rule.pool.key != self.pool:
+            return False
+        return self.member is None or any(one.number == self.member for one in rule.pool.members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +110,22 @@ def _without_ports(ends: Between) -> Between:
 FragmentKey = tuple[str, Address, Address, int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class First:
+    """What became of a first fragment, and when."""
+
+    seen: float
+    way: Way
+    view: View
+    sent: Between
+
+
 @dataclass(slots=True)
 class Translations:
-    """Of all domains, by key; and what became of first fragments, with the time when it did."""
+    """Of all domains, by key; and what became of first fragments."""
 
     entries: dict[Key, Translation] = field(default_factory=dict)
-    fragments: dict[FragmentKey, tuple[float, View, Between]] = field(default_factory=dict)
+    fragments: dict[FragmentKey, First] = field(default_factory=dict)
 
     def live(self, key: Key, now: float) -> Translation | None:
         entry = self.entries.get(key)
@@ -108,14 +150,14 @@ class Translations:
                 return port
         return None
 
-    def remember_fragment(self, domain: Domain, packet: Packet, view: View, sent: Between, now: float) -> None:
+    def remember_first(self, domain: Domain, packet: Packet, way: Way, view: View, sent: Between, now: float) -> None:
         without_ports = View(view.entry, _without_ports(view.ends), view.by_internet)
-        self.fragments[_fragment_key(domain, packet)] = now, without_ports, _without_ports(sent)
+        self.fragments[_fragment_key(domain, packet)] = First(now, way, without_ports, _without_ports(sent))
 
-    def of_fragment(self, domain: Domain, packet: Packet, now: float) -> tuple[View, Between] | None:
+    def first_of(self, domain: Domain, packet: Packet, now: float) -> First | None:
         """What became of the first fragment of the packet that this is a later one of."""
         found = self.fragments.get(_fragment_key(domain, packet))
-        return found[1:] if found is not None and now - found[0] <= FRAGMENT_SECONDS else None
+        return found if found is not None and now - found.seen <= FRAGMENT_SECONDS else None
 
 
 def _fragment_key(domain: Domain, packet: Packet) -> FragmentKey:
@@ -128,6 +170,12 @@ def balanced_key(domain: Domain, rule: Rule, client: End) -> Key:
 
 def outbound_key(domain: Domain, frontend: Frontend, vsid: int, client: End, protocol: int, remote: End) -> Key:
     return Key(domain.id, client, protocol, frontend.address, vsid, remote_hash(remote, protocol))
+
+
+def way_by(rule: Rule, member: Member | None = None) -> Way:
+    """By a rule, to a member of its pool or (None) from one to a client."""
+    number = member.number if member else None
+    return Way(rule.frontend.address, rule.protocol, rule.port, rule.pool.key, number)
 
 
 def remembered_member(rule: Rule, entry: Translation) -> Member | None:

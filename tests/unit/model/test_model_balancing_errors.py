@@ -1,8 +1,8 @@
-"""ICMP errors about translated packets, and translated packets that come in fragments."""
+"""ICMP errors about translated packets."""
 
 import pytest
-from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, IPv6, IPv6ExtHdrFragment
+from scapy.layers.inet import ICMP, IP, TCP
+from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, IPv6
 from scapy.packet import Packet, Raw
 
 from gateway.datapath.model.checksum import checksum
@@ -230,66 +230,3 @@ def test_errors_pass_access_lists_by_the_connection_that_the_machine_knows(gatew
     gateway.forwards(*outside(unreachable(ROUTER_OUTSIDE, VIP, quoting(udp(VIP, 53, CLIENT, 4000)))))
     gateway.forwards(*inside(unreachable(VM2, CLIENT, quoting(udp(CLIENT, 4000, VM2, 5353)))))
     assert gateway.drops(*inside(unreachable(VM2, CLIENT, quoting(udp(CLIENT, 4001, VM2, 5353))))) == "no_route"
-
-
-def in_fragments(packet: Packet, identification: int) -> tuple[Packet, Packet]:
-    """The packet with 48 bytes behind its UDP header, in two fragments."""
-    header, datagram = packet.copy(), bytes(packet.payload)
-    header.remove_payload()
-    first, later = header.copy(), header
-    first.flags, first.id, first.proto = "MF", identification, 17
-    later.frag, later.id, later.proto = 4, identification, 17
-    return first / Raw(datagram[:32]), later / Raw(datagram[32:])
-
-
-def datagram(source: str, source_port: int, destination: str, port: int) -> Packet:
-    return IP(src=source, dst=destination) / UDP(sport=source_port, dport=port) / bytes(range(48))
-
-
-def rejoined(first: Packet, later: Packet) -> Packet:
-    one, other = inner(first), inner(later)
-    whole = IP(src=one.src, dst=one.dst, proto=17) / Raw(bytes(one.payload) + bytes(other.payload))
-    assert (one.src, one.dst, one.id) == (other.src, other.dst, other.id)
-    return IP(bytes(whole))
-
-
-def test_fragments_of_a_packet_go_to_one_machine_and_back(gateway: Balancing) -> None:
-    gateway.hold()
-    first, later = in_fragments(datagram(CLIENT, 4000, VIP, 53), 7)
-    assert gateway.drops(*outside(later)) == "fragment_unmatched"
-    whole = rejoined(gateway.forwards(*outside(first)), gateway.forwards(*outside(later)))
-    assert bytes(whole.payload) == bytes(IP(bytes(datagram(CLIENT, 4000, VM2, 5353))).payload)
-    assert gateway.drops(*outside(in_fragments(datagram(CLIENT, 4000, VIP, 53), 8)[1])) == "fragment_unmatched"
-    first, later = in_fragments(datagram(VM2, 5353, CLIENT, 4000), 9)
-    whole = rejoined(gateway.forwards(*inside(first)), gateway.forwards(*inside(later)))
-    assert bytes(whole.payload) == bytes(IP(bytes(datagram(VIP, 53, CLIENT, 4000))).payload)
-
-
-def test_fragments_that_leave_outbound_follow_their_first(gateway: Balancing) -> None:
-    gateway.hold()
-    first, later = in_fragments(datagram(FAR, 4000, CLIENT, 443), 7)
-    assert gateway.drops(*inside(later)) == "not_translatable"
-    left = gateway.forwards(*inside(first))
-    whole = rejoined(left, gateway.forwards(*inside(later)))
-    assert (whole.src, whole.dst) == (VIP, CLIENT)
-    nat_port = left[UDP].sport
-    assert bytes(whole.payload) == bytes(IP(bytes(datagram(VIP, nat_port, CLIENT, 443))).payload)
-
-
-def test_fragments_over_ipv6_follow_their_first(gateway: Balancing) -> None:
-    gateway.hold()
-    header = IPv6(src=CLIENT6, dst=VIP6)
-    whole = bytes(header / UDP(sport=4000, dport=53) / bytes(48))[40:]
-    first = header / IPv6ExtHdrFragment(m=1, id=70000, nh=17) / Raw(whole[:32])
-    later = header / IPv6ExtHdrFragment(offset=4, id=70000, nh=17) / Raw(whole[32:])
-    assert gateway.drops(*outside(later)) == "fragment_unmatched"
-    gateway.forwards(*outside(first))
-    assert inner(gateway.forwards(*outside(later))).dst == VM6
-
-
-def test_fragments_pass_access_lists_with_their_first(gateway: Balancing) -> None:
-    dns = AccessRule(10, "inbound", "allow", "udp", destination_prefix=f"{VM2}/32", destination_ports="5353")
-    gateway.hold(with_blue(access_control_lists=(AccessControlList("dns", (AppliesTo(6002),), "deny", rules=(dns,)),)))
-    first, later = in_fragments(datagram(CLIENT, 4000, VIP, 53), 7)
-    gateway.forwards(*outside(first))
-    gateway.forwards(*outside(later))
