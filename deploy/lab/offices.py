@@ -136,9 +136,21 @@ class Router:
                 raise
 
     def begin_anew(self) -> None:
-        """Connect from the office's side, as one with a new address must: the gateway would only notice in a while."""
+        """Connect from the office's side, as one with a new address must: the gateway may only notice in a while."""
         self.close_tunnels()
-        self.control("--initiate", "--child", CONNECTION)
+        self.connect()
+
+    def connect(self) -> None:
+        """Connect, unless the gateway was faster: strongSwan refuses a second tunnel like the first."""
+        try:
+            self.control("--initiate", "--child", CONNECTION)
+        except CommandError:
+            if not self.connected():
+                raise
+
+    def connected(self) -> bool:
+        """Tell whether a tunnel carries traffic, as far as this end knows."""
+        return "INSTALLED" in self.control("--list-sas")
 
     def control(self, *arguments: str) -> str:
         """Return the output of swanctl. Errors: CommandError."""

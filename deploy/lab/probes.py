@@ -10,7 +10,7 @@ from typing import Any
 
 from deploy.lab import gateway, iperf3
 from deploy.lab.errors import LabError
-from deploy.lab.offices import DATABASE_PORT
+from deploy.lab.offices import DATABASE_PORT, Router
 from deploy.lab.processes import wait_until
 from deploy.lab.running import RunningLab
 
@@ -132,7 +132,11 @@ def tunnel(lab: RunningLab, domain: str, name: str) -> dict[str, Any]:
 
 
 def await_tunnels(lab: RunningLab, seconds: float = 30) -> None:
-    """Return when all tunnels of the lab's policy are up. Errors: LabError, in the words of their status."""
+    """Return when all tunnels of the lab's policy are up at both ends. Errors: LabError, in the words of their status.
+
+    The offices are asked first: the gateway holds a tunnel that its peer has forgotten until it misses the answers.
+    """
+    far_ends = [Router(lab, office) for office in lab.topology.offices]
     wanted = [
         (domain["name"], connection["name"])
         for domain in lab.topology.document["routing_domains"]
@@ -141,12 +145,17 @@ def await_tunnels(lab: RunningLab, seconds: float = 30) -> None:
     ]
 
     def connected() -> bool:
-        return all(tunnel(lab, *which)["state"] == "connected" for which in wanted)
+        return all(router.connected() for router in far_ends) and all(
+            tunnel(lab, *which)["state"] == "connected" for which in wanted
+        )
 
     try:
         wait_until(connected, "all tunnels are up", seconds)
     except TimeoutError as error:
-        states = "; ".join(f"{domain} {name}: {tunnel(lab, domain, name)['text']}" for domain, name in wanted)
+        states = "; ".join(
+            [f"{domain} {name}: {tunnel(lab, domain, name)['text']}" for domain, name in wanted]
+            + [f"{router.office.name} has no tunnel" for router in far_ends if not router.connected()]
+        )
         raise LabError(f"{error}: {states}") from error
 
 

@@ -127,6 +127,21 @@ def test_nothing_leaves_in_clear_while_a_tunnel_is_down_and_the_other_tenant_doe
     assert probes.page(hybrid_cloud, "RedWeb", SQL) == "red red-hq-server"
 
 
+def test_a_tunnel_counts_as_up_when_a_router_that_restarted_has_it_too(hybrid_cloud: RunningLab) -> None:
+    """Until it misses the answers (RFC 7296 section 2.4), the gateway takes its old tunnel to be connected."""
+    main.fault("hybrid-cloud", "kill-charon")
+    main.fault("hybrid-cloud", "kill-charon", undo=True)
+    probes.await_tunnels(hybrid_cloud)
+    assert probes.page(hybrid_cloud, "RedWeb", SQL) == "red red-hq-server"
+
+
+def test_a_router_connects_anew_also_where_the_gateway_was_faster(hybrid_cloud: RunningLab) -> None:
+    office = router(hybrid_cloud, "red-hq")
+    office.close_tunnels()
+    probes.await_tunnels(hybrid_cloud)
+    office.connect()
+
+
 @pytest.mark.parametrize(
     ("fault", "code", "words"),
     [
