@@ -43,7 +43,7 @@ class HealthService:
     `on_change` gets the RDID of a domain whose pool states may have changed. It is called from the prober's thread and
     should only take note; the changes of a tenth of a second are told in one call for each domain.
     `down_before` is asked once, at the first `reconcile`, for the members that are unhealthy until probes say
-    otherwise, as the datapath had them before a restart.
+    otherwise, as the datapath had them before a restart, also where their domain joins the plan later.
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class HealthService:
     ) -> None:
         self._on_change = on_change
         self._lock = threading.Lock()  # of all that follows
-        self._down_before = down_before
+        self._ask_down_before = down_before
+        self._down_before: frozenset[Member] | None = None  # of members that were in no plan yet
         self._domains: dict[str, RoutingDomain] = {}
         self._ways: dict[Member, Way] = {}
         self._health: dict[Member, MemberHealth] = {}
@@ -72,7 +73,9 @@ class HealthService:
             ways |= ways_of(rdid, one)
         now = time.time()
         with self._lock:
-            down_before, self._down_before = frozenset(self._down_before()), tuple
+            if self._down_before is None:
+                self._down_before = frozenset(self._ask_down_before())
+            down_before, self._down_before = self._down_before, self._down_before.difference(ways)
             self._domains = {rdid: one.domain for rdid, one in plan.items()}
             self._health = {member: self._known(member, way, now, down_before) for member, way in ways.items()}
             self._ways = {member: way for member, way in ways.items() if way}

@@ -68,9 +68,12 @@ class Services:
 
     def apply(self, policy: Policy) -> dict[str, str]:
         """Make the datapath hold exactly this policy, then serve it; {RDID: why} for domains whose old state stays."""
-        if self._policy is None:
+        first = self._policy is None
+        if first:
             self._recognize(policy)
         errors = self._programmer.apply(policy)
+        if first:  # before anybody asks: members are as they were
+            self._health.reconcile(plans.probed_domains(policy, self._standing))
         self._follow(policy)
         return errors
 

@@ -141,6 +141,18 @@ def test_members_that_were_down_before_a_restart_are_down_until_they_answer(star
         watched.until(Status.HEALTHY)
 
 
+def test_members_of_a_domain_that_joins_later_are_as_they_were_before_a_restart(start: Start) -> None:
+    with serving(silence) as port:
+        first, later = (domain(pool("web", A, B), probes=(at(port),), rdid=rdid) for rdid in (RDID, RED))
+        watched = start(down_before=lambda: [Member(RED, "lb", "tcp", A)])
+        watched.probe(first)
+        watched.probe(first, later)
+        assert watched.member(A, rdid=RED).status is Status.UNHEALTHY
+        watched.probe(first)
+        watched.probe(first, later)
+        assert watched.member(A, rdid=RED).status is Status.UNKNOWN
+
+
 def test_a_member_without_a_source_address_of_its_family_counts_as_healthy_and_says_why(start: Start) -> None:
     watched = start()
     wanted = domain(pool("web", "fd00:6::21"))
