@@ -125,7 +125,7 @@ def test_a_body_without_end_is_not_read(probe: Probing) -> None:
         connection.settimeout(5)
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         try:
-            while not ended.is_set():
+            while True:
                 sent.append(connection.send(b"x" * 65536))
         except OSError as error:
             sent.append(error)
@@ -134,7 +134,7 @@ def test_a_body_without_end_is_not_read(probe: Probing) -> None:
         start = time.monotonic()
         assert probe(port) == OK
         assert time.monotonic() - start < 0.5
-    assert isinstance(sent[-1], OSError)  # it was told to stop
+    assert isinstance(sent[-1], ConnectionError)  # it was told to stop
 
 
 def test_a_source_address_that_is_not_ours_is_no_verdict_about_the_member(probe: Probing) -> None:
