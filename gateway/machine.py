@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from gateway.api.machine import Counters, DomainCounters, Fill, PortState, Traffic
+from gateway.api.services import Serving
 from gateway.compartments.names import INTERFACE_PREFIXES
 from gateway.configuration import GatewayConfiguration, Port
 from gateway.datapath import statistics
@@ -102,9 +103,10 @@ class Machine:
         """Return what is wrong with the machine at this moment."""
         return [fault for fault in (self._fault, self._guard_fault) if fault]
 
-    def explain(self, policy: Policy, question: Question) -> dict[str, Any]:
-        """Run the reference model on a described packet. Raises QuestionError."""
-        return explanation(question, policy, self._configuration, self._underlay.links(), self._underlay.hops())
+    def explain(self, policy: Policy, question: Question, serving: Serving) -> dict[str, Any]:
+        """Run the reference model on a described packet, amid what serves the policy now. Raises QuestionError."""
+        links, hops = self._underlay.links(), self._underlay.hops()
+        return explanation(question, policy, self._configuration, links, hops, serving)
 
     def _links_changed(self, changes: Mapping[str, Link | None]) -> None:
         with self._lock:

@@ -59,7 +59,7 @@ def create(
     for plugin in plugins:
         application.include_router(plugin.router(transactions))
     application.include_router(status.router(transactions, machine, services))
-    application.include_router(explain.router(transactions, machine))
+    application.include_router(explain.router(transactions, machine, services))
     application.include_router(serving.router(transactions, services))
     application.include_router(metrics.router(transactions, machine, services))
     refusals.install(application)

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.api.machine import Machine
+from gateway.api.services import Services
 from gateway.datapath.model.question import Question
 from gateway.transactions import Transactions
 
@@ -30,7 +31,9 @@ class PacketDescription(BaseModel):
         },
     )
 
-    origin: Annotated[str, Field(alias="from", description="'overlay', or the name of an external port.")] = "overlay"
+    origin: Annotated[
+        str, Field(alias="from", description="'overlay', an external port's name, or a tunnel as DOMAIN/CONNECTION.")
+    ] = "overlay"
     vsid: Annotated[int | None, Field(description="The virtual subnet it comes from; needed from the overlay.")] = None
     vlan: Annotated[int, Field(ge=0, le=4094, description="0 is the port's own.")] = 0
     outer_source: Annotated[str | None, Field(description="Sending host's PA; default: that of the record.")] = None
@@ -68,11 +71,13 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
 }
 
 
-def router(transactions: Transactions, machine: Machine) -> APIRouter:
+def router(transactions: Transactions, machine: Machine, services: Services) -> APIRouter:
     router = APIRouter(tags=["operation"])
 
     @router.post("/v1/explain", summary="What becomes of a packet, and why", responses=_ANSWER)
     def post_explain(packet: PacketDescription) -> JSONResponse:
-        return JSONResponse(machine.explain(transactions.held.policy, Question(**packet.model_dump())))
+        policy = transactions.held.policy
+        serving = services.serving(policy.routing_domains)
+        return JSONResponse(machine.explain(policy, Question(**packet.model_dump()), serving))
 
     return router

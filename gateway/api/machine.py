@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from gateway.api.services import Serving
 from gateway.datapath.model.question import Question
 from gateway.policy.model import Policy
 
@@ -76,6 +77,6 @@ class Machine(Protocol):
         """Return what is wrong at this moment, in sentences that say how to mend it."""
         ...
 
-    def explain(self, policy: Policy, question: Question) -> dict[str, Any]:
-        """Run the reference model on a described packet. Raises QuestionError."""
+    def explain(self, policy: Policy, question: Question, serving: Serving) -> dict[str, Any]:
+        """Run the reference model on a described packet, amid what serves the policy now. Raises QuestionError."""
         ...

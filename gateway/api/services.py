@@ -1,10 +1,12 @@
 """What the API shows and asks of load balancers and tunnels as they run."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from gateway.compartments.specification import Compartment
 from gateway.policy.model import RoutingDomain
+from lb.pools import Choice, PoolState
 from vpn.kernel import Backend
 from vpn.status import ConnectionStatus, LogLine
 
@@ -44,6 +46,18 @@ class DomainServices:
     fault: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What packets meet of a policy's services now.
+
+    By RDID the states of pools, and the compartments that stand; by RDID and name the tunnels.
+    """
+
+    pools: Mapping[str, Mapping[Choice, PoolState]] = field(default_factory=dict)
+    compartments: Mapping[str, Compartment] = field(default_factory=dict)
+    tunnels: Mapping[tuple[str, str], ConnectionStatus] = field(default_factory=dict)
+
+
 class Services(Protocol):
     """What serves the parts of a policy that need more than tables."""
 
@@ -57,6 +71,10 @@ class Services(Protocol):
 
     def report(self, domains: Iterable[RoutingDomain]) -> Mapping[str, DomainServices]:
         """Return the state of each of these domains, by RDID."""
+        ...
+
+    def serving(self, domains: Iterable[RoutingDomain]) -> Serving:
+        """Return what packets of these domains meet now."""
         ...
 
     def up(self, domain_id: str, tunnel: str) -> ConnectionStatus:

@@ -13,7 +13,8 @@ def explain(
     source: Annotated[str, typer.Option("--source", help="Source address of the (inner) packet.")],
     destination: Annotated[str, typer.Option("--destination", help="Destination address of the (inner) packet.")],
     origin: Annotated[
-        str, typer.Option("--from", help="'overlay', or the external port by which the packet comes.")
+        str,
+        typer.Option("--from", help="'overlay', an external port, or a tunnel (DOMAIN/CONNECTION) that it comes by."),
     ] = "overlay",
     vsid: Annotated[int | None, typer.Option("--vsid", help="The virtual subnet it comes from (overlay).")] = None,
     vlan: Annotated[int, typer.Option("--vlan", help="The VLAN it comes in on.")] = 0,

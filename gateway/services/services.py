@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from gateway.api.services import DomainServices
+from gateway.api.services import DomainServices, Serving
 from gateway.compartments.compartments import Compartments
 from gateway.compartments.names import file_name
 from gateway.compartments.specification import Compartment, CompartmentSpecification
@@ -194,6 +194,16 @@ class Services:
             )
             for domain_id, domain in asked.items()
         }
+
+    def serving(self, domains: Iterable[RoutingDomain]) -> Serving:
+        """Return what packets of these domains meet now."""
+        asked = {domain.id: domain for domain in domains}
+        endpoints = self._vpn.status(asked.keys())
+        return Serving(
+            pools={rdid: self._health.pool_states(one) for rdid, one in asked.items() if one.load_balancers},
+            compartments={rdid: one for rdid, one in self._standing.items() if rdid not in self._not_joined},
+            tunnels={(rdid, each.name): each for rdid, one in endpoints.items() for each in one.connections},
+        )
 
     def up(self, domain_id: str, tunnel: str) -> ConnectionStatus:
         """Connect a tunnel; return when it is up or has failed. Raises KeyError where nothing looks after it."""

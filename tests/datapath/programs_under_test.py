@@ -4,11 +4,12 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy
 
+from gateway.compartments.specification import Compartment
 from gateway.configuration import Datapath as DatapathSettings
 from gateway.configuration import GatewayConfiguration, Port
 from gateway.datapath import test_run
@@ -77,6 +78,7 @@ class ProgramsUnderTest:
             "neighbours",
         ):
             self.datapath.maps[name].mmap()[:] = 0
+        self.set_interfaces(world.interfaces)
         self.programmer = self.restarted(world.ports, world.router_mac, world.dscp)
         self.programmer.links_changed(
             {
@@ -85,6 +87,9 @@ class ProgramsUnderTest:
             }
         )
         errors = self.programmer.apply(world.policy)
+        errors |= self.programmer.compartments_changed(
+            {rdid: self._with_indexes(each) for rdid, each in world.compartments.items()}
+        )
         self.programmer.hops_changed({address: self._hop(hop) for address, hop in world.underlay.items()})
         self._learn(world)
         self.numbers = {number: rdid for rdid, number in self.programmer.numbers().items()}
@@ -131,6 +136,14 @@ class ProgramsUnderTest:
             return None
         number = self._indexes[hop.interface]
         return Hop(hop.interface, number, hop.vlan, hop.source, b"", mac_bytes(hop.destination_mac), hop.mtu)
+
+    def _with_indexes(self, compartment: Compartment) -> Compartment:
+        inside, outside = (
+            replace(leg, index=self._indexes[leg.interface]) if leg else None
+            for leg in (compartment.inside, compartment.outside)
+        )
+        assert inside
+        return replace(compartment, inside=inside, outside=outside)
 
     def _learn(self, world: World) -> None:
         """Write the neighbours that the world knows, as the programs would have, where a port is some domain's."""

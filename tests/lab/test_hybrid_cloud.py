@@ -1,11 +1,12 @@
 """A web server moved to the cloud, its tenant's premises at the other end of a tunnel, and another tenant like it."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 
 import pytest
 
-from deploy.lab import faults, main, probes
+from deploy.lab import faults, gateway, main, probes
 from deploy.lab.offices import Router
 from deploy.lab.processes import wait_until
 from deploy.lab.recording import recorded
@@ -71,6 +72,24 @@ def test_both_tenants_reach_their_own_premises_and_are_reached_at_the_same_time(
         ("red-branch-server", WEB): "red RedWeb",
     }
     assert at_once(*(partial(probes.page, hybrid_cloud, *way) for way in ways)) == list(ways.values())
+
+
+def test_explain_tells_where_tunnels_lead_and_where_packets_end_while_one_is_down(hybrid_cloud: RunningLab) -> None:
+    asked = ("explain", "--json", "--vsid", "5001", "--source", WEB, "--destination", BRANCH)
+
+    def told() -> list[str]:
+        return [step["words"] for step in json.loads(gateway.tgw(hybrid_cloud, *asked))["steps"]]
+
+    to_branch = f"{BRANCH} lies in 10.3.0.0/24, behind the tunnel branch: to the compartment of red."
+    assert to_branch in told()
+    assert told()[-1] == "It is forwarded."
+    gateway.tgw(hybrid_cloud, "vpn", "down", "red/branch")
+    try:
+        assert to_branch in told()
+        assert told()[-1] == "It is forwarded to the compartment, which drops it."
+        assert probes.page(hybrid_cloud, "RedWeb", BRANCH, seconds=1) is None
+    finally:
+        gateway.tgw(hybrid_cloud, "vpn", "up", "red/branch")
 
 
 def test_premises_that_only_red_has_are_none_of_blues(hybrid_cloud: RunningLab) -> None:

@@ -6,7 +6,7 @@ Run as a program, it serves until it is killed: live_gateway.py STATE_DIRECTORY 
 import ssl
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,8 @@ from gateway.api import application
 from gateway.api.machine import Counters, DomainCounters, Fill, PortState, Traffic
 from gateway.api.secrets import admin_token, server_certificate
 from gateway.api.server import listen, serve, server
-from gateway.api.services import DomainServices, Member, Pool
+from gateway.api.services import DomainServices, Member, Pool, Serving
+from gateway.compartments.specification import Compartment
 from gateway.configuration import Api, GatewayConfiguration, Plugins, Port
 from gateway.datapath.model.question import Question
 from gateway.explanation import explanation
@@ -28,6 +29,7 @@ from gateway.policy.model import Policy, RoutingDomain
 from gateway.transactions import Transactions
 from gateway.underlay.hop import Hop
 from gateway.underlay.network import Link
+from lb.pools import Choice, PoolState
 from plugins.contract import load
 from vpn.kernel import Backend
 from vpn.status import ConnectionStatus, LastError, LogLine, State
@@ -83,10 +85,10 @@ class StillMachine:
     def faults(self) -> list[str]:
         return []
 
-    def explain(self, policy: Policy, question: Question) -> dict[str, Any]:
+    def explain(self, policy: Policy, question: Question, serving: Serving) -> dict[str, Any]:
         hop = Hop("eth1", 1, 0, "192.168.6.2", b"\x02\0\0\0\0\x11", b"\x02\0\0\0\0\x12", 1600)
         links = {f"eth{at}": Link(f"eth{at}", at, bytes([2, 0, 0, 0, 0, at]), 1600, True) for at in (1, 2)}
-        return explanation(question, policy, self.configuration, links, {"192.168.1.10": hop})
+        return explanation(question, policy, self.configuration, links, {"192.168.1.10": hop}, serving)
 
 
 @dataclass
@@ -99,6 +101,8 @@ class StillServices:
     fault: str | None = None
     states: dict[tuple[str, str], State] = field(default_factory=dict)
     unattended: set[str] = field(default_factory=set)
+    pools: dict[str, Mapping[Choice, PoolState]] = field(default_factory=dict)
+    compartments: dict[str, Compartment] = field(default_factory=dict)
 
     def ipsec(self) -> Backend:
         return Backend(False, "this kernel has ESP")
@@ -108,6 +112,10 @@ class StillServices:
 
     def report(self, domains: Iterable[RoutingDomain]) -> dict[str, DomainServices]:
         return {domain.id: self._of(domain) for domain in domains}
+
+    def serving(self, domains: Iterable[RoutingDomain]) -> Serving:
+        tunnels = {(one.id, each.name): each for one in domains for each in self._of(one).tunnels}
+        return Serving(self.pools, self.compartments, tunnels)
 
     def up(self, domain_id: str, tunnel: str) -> ConnectionStatus:
         return self._set(domain_id, tunnel, "connected")

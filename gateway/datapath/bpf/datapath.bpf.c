@@ -468,7 +468,7 @@ static __always_inline int after_balancing(struct xdp_md *ctx, struct packet *p,
 			continue_in(ctx, p, STAGE_ANSWER, verdict);
 		return done(ctx, p, verdict);
 	}
-	bool listed = !p->local && table_of(p)->flags & TABLE_LISTS;
+	bool listed = !p->local && table_of(p)->flags & TABLE_LISTS && !is_probe(p);
 
 	continue_in(ctx, p, listed ? STAGE_ADMIT : STAGE_LEAVE, verdict);
 	return done(ctx, p, DROP_INTERNAL);

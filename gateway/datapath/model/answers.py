@@ -107,7 +107,10 @@ def _may_be_told(origin: Origin, packet: Packet) -> bool:
 def _error_source(passage: Passage, origin: Origin, version: int) -> Address | None:
     if origin.vsid is not None:
         return origin.domain.subnets[origin.vsid].address_of_family(version)
-    addresses = (connection.address_of_family(version) for connection in passage.attachment.connections)
+    attachment = passage.attachment
+    if attachment.is_leg and attachment.domain is not None:
+        return next((address for address in attachment.domain.local if address.version == version), None)
+    addresses = (connection.address_of_family(version) for connection in attachment.connections)
     return next((address for address in addresses if address is not None), None)
 
 

@@ -2,17 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 
+from gateway.compartments.specification import Compartment
 from gateway.configuration import Port
-from gateway.datapath.model import balancing
+from gateway.datapath.model import balancing, routes
 from gateway.datapath.model.balancing import Numbers, Services
 from gateway.datapath.model.ethernet import mac_bytes
 from gateway.datapath.model.ip import Address
+from gateway.datapath.model.routes import Connection, Exit, Inside, Record, Route, Subnet
 from gateway.policy.internet import internet_domain
 from gateway.policy.model import (
     AccessControlList,
-    CustomerRoute,
     LookupRecord,
     NetworkConnection,
     Policy,
@@ -20,67 +21,6 @@ from gateway.policy.model import (
     VirtualSubnet,
 )
 from lb.pools import Choice, PoolState
-
-Prefix = IPv4Network | IPv6Network
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A lookup record. Its `customer_address` is unspecified for a wildcard; `version` is that of the CA."""
-
-    entry: str
-    vsid: int
-    customer_address: Address
-    mac: bytes
-    provider_address: Address
-    encapsulation: str
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """An l3 connection: the attachment it uses and the gateway's own addresses there."""
-
-    entry: str
-    name: str
-    interface: str
-    vlan: int
-    local: tuple[IPv4Interface | IPv6Interface, ...]
-
-    def address_of_family(self, version: int) -> Address | None:
-        """The first local address of the family, from which ICMP errors come."""
-        return next((local.ip for local in self.local if local.version == version), None)
-
-    def address_asking(self, neighbour: Address) -> Address | None:
-        """The address that asks for a neighbour: that of the longest prefix around it, else the first of its family."""
-        around = [local for local in self.local if neighbour in local.network]
-        if not around:
-            return self.address_of_family(neighbour.version)
-        return max(around, key=lambda local: local.network.prefixlen).ip
-
-
-@dataclass(frozen=True, slots=True)
-class OnLink:
-    """A prefix of a virtual subnet: only its records and its wildcard are there."""
-
-    vsid: int
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """Out through a connection, to a next hop or (None) to the destination itself."""
-
-    connection: Connection
-    next_hop: Address | None
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One entry of a domain's routes. A record as target is a customer route's next hop, found."""
-
-    entry: str
-    prefix: Prefix
-    metric: int
-    target: OnLink | Exit | Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +30,11 @@ class AccessList:
 
 
 @dataclass(frozen=True, slots=True)
-class Subnet:
-    """A virtual subnet: the router's address in each of its prefixes, in the order of the document."""
-
-    entry: str
-    vsid: int
-    router_addresses: dict[Prefix, Address]
-
-    def address_of_family(self, version: int) -> Address | None:
-        return next((address for address in self.router_addresses.values() if address.version == version), None)
-
-
-@dataclass(frozen=True, slots=True)
 class Domain:
-    """A routing domain. `local` maps each router address to the entry that gives it; `records` holds what has a CA."""
+    """A routing domain. `local` maps each router address to the entry that gives it; `records` holds what has a CA.
+
+    `inside` is the way into its compartment, if one stands.
+    """
 
     id: str
     entry: str
@@ -118,6 +49,7 @@ class Domain:
     admitted: frozenset[Address]
     access_lists: tuple[AccessList, ...]
     services: Services
+    inside: Inside | None = None
 
 
 def build(
@@ -126,6 +58,7 @@ def build(
     also_admitted: Mapping[str, frozenset[str]],
     pools: Mapping[str, Mapping[Choice, PoolState]],
     numbers: Numbers,
+    compartments: Mapping[str, Compartment],
 ) -> tuple[Domain, ...]:
     """The policy's routing domains, in its order."""
     named = {port.name: port for port in ports}
@@ -134,7 +67,8 @@ def build(
         entry = f"/routing_domains/{index}"
         services = balancing.build(entry, domain, pools.get(domain.id, balancing.healthy(domain)), numbers)
         admitted = _admitted(domain, policy) | {ip_address(one) for one in also_admitted.get(domain.id, ())}
-        found.append(_build_domain(entry, domain, named, admitted, services))
+        inside = routes.inside_of(entry, domain, compartments.get(domain.id))
+        found.append(_build_domain(entry, domain, named, admitted, services, inside))
     return tuple(found)
 
 
@@ -147,8 +81,8 @@ def build_internet(ports: Iterable[Port]) -> Domain | None:
     built = _build_domain("/ports", source, {port.name: port for port in ports}, frozenset(), Services({}, {}, {}, {}))
     connections = {one: replace(one, entry=entries[one.name]) for one in built.connections}
     local = {own.ip: one.entry for one in connections.values() for own in one.local}
-    routes = tuple(_with_connection(route, connections) for route in built.routes)
-    return replace(built, connections=tuple(connections.values()), local=local, routes=routes)
+    found = tuple(_with_connection(route, connections) for route in built.routes)
+    return replace(built, connections=tuple(connections.values()), local=local, routes=found)
 
 
 def _with_connection(route: Route, connections: Mapping[Connection, Connection]) -> Route:
@@ -158,7 +92,12 @@ def _with_connection(route: Route, connections: Mapping[Connection, Connection])
 
 
 def _build_domain(
-    entry: str, domain: RoutingDomain, ports: Mapping[str, Port], admitted: frozenset[Address], services: Services
+    entry: str,
+    domain: RoutingDomain,
+    ports: Mapping[str, Port],
+    admitted: frozenset[Address],
+    services: Services,
+    inside: Inside | None = None,
 ) -> Domain:
     subnets = [_subnet(f"{entry}/virtual_subnets/{i}", subnet) for i, subnet in enumerate(domain.virtual_subnets)]
     all_records = [
@@ -183,11 +122,7 @@ def _build_domain(
         },
         rewritten={record.provider_address: record for record in records.values() if record.encapsulation == "rewrite"},
         local=_local_addresses(subnets, connections),
-        routes=(
-            *_on_link(subnets),
-            *_customer_routes(entry, domain, records, subnets),
-            *_connection_routes(domain, connections),
-        ),
+        routes=routes.build(entry, domain, records, subnets, connections, inside),
         connections=connections,
         admitted=admitted,
         access_lists=tuple(
@@ -195,6 +130,7 @@ def _build_domain(
             for i, access_list in enumerate(domain.access_control_lists)
         ),
         services=services,
+        inside=inside,
     )
 
 
@@ -228,50 +164,6 @@ def _local_addresses(subnets: Iterable[Subnet], connections: Iterable[Connection
     local = {address: subnet.entry for subnet in subnets for address in subnet.router_addresses.values()}
     local.update({address.ip: connection.entry for connection in connections for address in connection.local})
     return local
-
-
-def _on_link(subnets: Iterable[Subnet]) -> list[Route]:
-    return [
-        Route(f"{subnet.entry}/prefixes/{i}", prefix, 0, OnLink(subnet.vsid))
-        for subnet in subnets
-        for i, prefix in enumerate(subnet.router_addresses)
-    ]
-
-
-def _customer_routes(
-    entry: str, domain: RoutingDomain, records: Mapping[Address, Record], subnets: Iterable[Subnet]
-) -> list[Route]:
-    routes = []
-    for i, route in enumerate(domain.customer_routes):
-        target = _customer_target(route, records, subnets)
-        if target is not None:
-            routes.append(Route(f"{entry}/customer_routes/{i}", ip_network(route.prefix), route.metric, target))
-    return routes
-
-
-def _customer_target(
-    route: CustomerRoute, records: Mapping[Address, Record], subnets: Iterable[Subnet]
-) -> OnLink | Record | None:
-    """None where the next hop has no record: such a route does not resolve."""
-    if route.next_hop is not None:
-        return records.get(ip_address(route.next_hop))
-    if route.vsid is not None:
-        return OnLink(route.vsid)
-    network = ip_network(route.prefix).network_address
-    holders = [subnet.vsid for subnet in subnets for prefix in subnet.router_addresses if network in prefix]
-    return OnLink(holders[0] if holders else 0)
-
-
-def _connection_routes(domain: RoutingDomain, connections: Iterable[Connection]) -> list[Route]:
-    routes = []
-    for connection, source in zip(connections, domain.l3_connections(), strict=True):
-        for i, local in enumerate(connection.local):
-            routes.append(Route(f"{connection.entry}/local_addresses/{i}", local.network, 0, Exit(connection, None)))
-        for i, route in enumerate(source.routes):
-            next_hop = None if route.next_hop is None else ip_address(route.next_hop)
-            target = Exit(connection, next_hop)
-            routes.append(Route(f"{connection.entry}/routes/{i}", ip_network(route.prefix), route.metric, target))
-    return routes
 
 
 def _admitted(domain: RoutingDomain, policy: Policy) -> frozenset[Address]:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from gateway.datapath.model.lookup import DROPPED_THERE
 from gateway.datapath.model.question import Question, QuestionError, build
 from gateway.datapath.model.verdict import Action, DropReason, Step, Verdict
 from gateway.datapath.model.world import World
@@ -28,7 +29,7 @@ REASONS = {
     DropReason.NEIGHBOR_UNANSWERED: "Nothing is known of the address asked for, or it is the asker's own.",
     DropReason.LOCAL_NOT_SERVED: "The gateway's own addresses answer to ping only.",
     DropReason.NO_ROUTE: "No prefix of the routing domain holds its destination.",
-    DropReason.NO_RECORD: "Its destination lies in a virtual subnet but has no lookup record.",
+    DropReason.NO_RECORD: "Its destination is in a virtual subnet without a lookup record, or behind a closed tunnel.",
     DropReason.TTL_EXCEEDED: "Its TTL or hop limit is used up.",
     DropReason.HAIRPIN: "It would go back to where it came from.",
     DropReason.ACCESS_LIST_OUTBOUND: "An access control list of its sender denies it.",
@@ -65,6 +66,8 @@ def explain(world: World, question: Question) -> Verdict:
     verdict = copy.process(interface, frame)
     reason = DropReason(verdict.reason) if verdict.reason else None
     words = REASONS[reason] if reason else ACTIONS[Action(verdict.action)]
+    if any(step.words == DROPPED_THERE for step in verdict.steps):
+        words = "It is forwarded to the compartment, which drops it."
     return replace(verdict, steps=(*verdict.steps, Step("verdict", "", words)))
 
 

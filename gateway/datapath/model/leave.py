@@ -7,11 +7,11 @@ from gateway.datapath.model.access_lists import Side
 from gateway.datapath.model.answers import TIME_EXCEEDED, TOO_BIG, refused
 from gateway.datapath.model.checksum import store
 from gateway.datapath.model.course import Course
-from gateway.datapath.model.domains import Exit, Record
 from gateway.datapath.model.ethernet import Frame
 from gateway.datapath.model.ip import Address, Packet
 from gateway.datapath.model.passage import Origin, Passage
 from gateway.datapath.model.rewriting import lacks_checksum
+from gateway.datapath.model.routes import Exit, Record
 from gateway.datapath.model.surroundings import UnderlayHop
 from gateway.datapath.model.tunnels import Tunnel
 from gateway.datapath.model.verdict import Action, DecidedError, DropReason, dropped
@@ -19,12 +19,14 @@ from gateway.datapath.model.verdict import Action, DecidedError, DropReason, dro
 VXLAN_FIRST_SOURCE_PORT = 49152
 
 
-def leave(passage: Passage, origin: Origin, course: Course, target: Record | Exit, flow_hash: int) -> DecidedError:
+def leave(
+    passage: Passage, origin: Origin, course: Course, target: Record | Exit, flow_hash: int, *, is_routed: bool = True
+) -> DecidedError:
     """The frame that leaves; raises the drop of what may not or cannot."""
     if course.came.ttl <= 1:
         passage.note("route", "", f"Its TTL is {course.came.ttl}.")
         raise refused(passage, origin, course.came, DropReason.TTL_EXCEEDED, TIME_EXCEEDED)
-    if not course.is_translated:
+    if is_routed and not course.is_translated:
         _refuse_hairpin(passage, origin, target)
     packet = course.settle()
     _ask_access_lists(passage, origin, course.viewed, target)
@@ -74,10 +76,24 @@ def _ask_access_lists(passage: Passage, origin: Origin, packet: Packet, target: 
         sender = Side(origin.vsid, packet.source if packet.source in domain.records else None)
     if isinstance(target, Record):
         receiver = Side(target.vsid, None if target.customer_address.is_unspecified else target.customer_address)
+    if _is_probe(passage, origin, packet, target):
+        passage.note("access lists", domain.entry, "It is a probe's, of which no list is asked.")
+        return
     opinion = passage.state.connections.ask(domain, packet, sender, receiver, passage.now)
     passage.note("access lists", opinion.entry, opinion.words)
     if opinion.denied is not None:
         raise dropped(opinion.denied)
+
+
+def _is_probe(passage: Passage, origin: Origin, packet: Packet, target: Record | Exit) -> bool:
+    """Whether it is between the compartment, by one of the gateway's own addresses there, and what it probes."""
+    inside = origin.domain.inside
+    if inside is None:
+        return False
+    if target == inside.exit:
+        return packet.destination in inside.addresses
+    comes_from_it = passage.interface.name == inside.exit.connection.interface
+    return comes_from_it and packet.source in inside.addresses
 
 
 def _protect_hosts(passage: Passage, packet: Packet, target: Exit) -> None:
@@ -156,9 +172,8 @@ def _to_external(passage: Passage, origin: Origin, packet: Packet, target: Exit)
     neighbour = target.next_hop or packet.destination
     mac = neighbours.external_mac(passage, target, neighbour)
     limit = passage.surroundings.interfaces[connection.interface].mtu
-    passage.note(
-        "leave", connection.entry, f"It leaves on {connection.interface} to {neighbour} at {ethernet.mac_text(mac)}."
-    )
+    way = connection.name if target.mac else f"{neighbour} at {ethernet.mac_text(mac)}"
+    passage.note("leave", connection.entry, f"It leaves on {connection.interface} to {way}.")
     data = _routed(origin, packet, limit)
     return _forwarded(passage, connection.interface, connection.vlan, mac, _ethernet_type(packet), data)
 

@@ -2,10 +2,13 @@
 
 from gateway.datapath.model.answers import HOST_UNREACHABLE, NET_UNREACHABLE, PORT_UNREACHABLE, echo_reply, refused
 from gateway.datapath.model.course import Course
-from gateway.datapath.model.domains import Domain, Exit, OnLink, Record, Route
+from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ip import UDP, Address, Packet
 from gateway.datapath.model.passage import Origin, Passage
+from gateway.datapath.model.routes import Closed, Exit, OnLink, Record, Route
 from gateway.datapath.model.verdict import DropReason, dropped
+
+DROPPED_THERE = "The compartment drops what comes for it meanwhile: nothing leaves in clear."
 
 
 def best_routes(domain: Domain, destination: Address) -> list[Route]:
@@ -42,20 +45,39 @@ def find(passage: Passage, origin: Origin, course: Course, flow_hash: int) -> Re
             passage.note("route", record.entry, f"{destination} has a record in VSID {record.vsid}.")
             return record
         passage.note("route", record.entry, f"{destination} is rewritten here for what lies beyond: the routes decide.")
-    routes = best_routes(domain, destination)
+    routes = _open(best_routes(domain, destination))
     if not routes:
         passage.note("route", domain.entry, f"No prefix of {domain.source.name} holds {destination}.")
         raise refused(passage, origin, packet, DropReason.NO_ROUTE, NET_UNREACHABLE)
     route = routes[(flow_hash >> 16) % len(routes)]
     passage.note("route", route.entry, _chosen(route, destination, len(routes)))
+    if route.tunnel is not None:
+        _tell_of_tunnel(passage, domain, route, route.tunnel)
     if isinstance(route.target, OnLink):
         return _wildcard(passage, origin, course, route.target)
+    if isinstance(route.target, Closed):
+        passage.note("route", route.entry, "It is closed, so that nothing for it goes another way in clear.")
+        raise refused(passage, origin, course.came, DropReason.NO_RECORD, HOST_UNREACHABLE)
     return route.target
 
 
+def _tell_of_tunnel(passage: Passage, domain: Domain, route: Route, name: str) -> None:
+    state = passage.tunnels.get((domain.id, name))
+    if state is not None:
+        passage.note("tunnel", route.entry, state.words)
+        if not state.carries and isinstance(route.target, Exit):
+            passage.note("tunnel", route.entry, DROPPED_THERE)
+
+
+def _open(routes: list[Route]) -> list[Route]:
+    """Of equal ways those that are open, if any is."""
+    return [route for route in routes if not isinstance(route.target, Closed)] or routes[:1]
+
+
 def _is_the_gateways(passage: Passage, domain: Domain, address: Address) -> bool:
-    frontends = passage.owners if domain is passage.internet else domain.services.internal()
-    return address in domain.local or address in frontends
+    if domain is passage.internet:
+        return address in domain.local or address in passage.owners or address in passage.steering
+    return address in domain.local or address in domain.services.internal()
 
 
 def _leads_here(passage: Passage, record: Record) -> bool:
@@ -65,12 +87,15 @@ def _leads_here(passage: Passage, record: Record) -> bool:
 
 def _chosen(route: Route, destination: Address, equals: int) -> str:
     way = f"{destination} lies in {route.prefix}"
-    if isinstance(route.target, Exit):
+    if route.tunnel is not None:
+        way += f", behind the tunnel {route.tunnel}"
+        way += f": to {route.target.connection.name}" if isinstance(route.target, Exit) else ""
+    elif isinstance(route.target, Exit):
         hop = route.target.next_hop
         way += f", reached through {route.target.connection.name}" + (f" by {hop}" if hop else ", on-link")
     elif isinstance(route.target, Record):
         way += f", reached through the VM {route.target.customer_address}"
-    else:
+    elif isinstance(route.target, OnLink):
         way += f", on-link in VSID {route.target.vsid}"
     return way + (f" (one of {equals} equal routes, chosen by flow)." if equals > 1 else ".")
 

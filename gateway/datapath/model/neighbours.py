@@ -6,10 +6,11 @@ from gateway.datapath.model import arp, discovery, ethernet, lookup
 from gateway.datapath.model.answers import answered, back
 from gateway.datapath.model.arp import Arp
 from gateway.datapath.model.discovery import OVERRIDE, ROUTER, SOLICITED
-from gateway.datapath.model.domains import Domain, Exit, OnLink
+from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ethernet import Frame
 from gateway.datapath.model.ip import Address
 from gateway.datapath.model.passage import Origin, Passage
+from gateway.datapath.model.routes import Exit, OnLink
 from gateway.datapath.model.verdict import Action, DecidedError, DropReason, dropped, passed
 
 ASSUMED_MAC = "02-00-00-00-00-01"
@@ -136,7 +137,8 @@ def _is_ours(passage: Passage, address: Address) -> bool:
     if any(local.ip == address for local in locals_):
         return True
     is_internet = passage.attachment.domain is passage.internet
-    return is_internet and address in passage.owners and any(address in local.network for local in locals_)
+    is_public = address in passage.owners or address in passage.steering
+    return is_internet and is_public and any(address in local.network for local in locals_)
 
 
 def _key(passage: Passage, address: Address) -> tuple[str, int, str]:
@@ -150,6 +152,8 @@ def _learn(passage: Passage, address: Address, mac: bytes) -> None:
 
 def external_mac(passage: Passage, exit_: Exit, neighbour: Address) -> bytes:
     """The neighbour's MAC; raises `resolving`, with the request for it, where it is not known."""
+    if exit_.mac is not None:
+        return exit_.mac
     connection = exit_.connection
     mac = passage.state.neighbours.get((connection.interface, connection.vlan, str(neighbour)))
     if mac is None and passage.assume_neighbours:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.datapath.model.balancing import Numbers
+from gateway.datapath.model.compartments import Steering, TunnelStates
 from gateway.datapath.model.connections import Connections
 from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ethernet import Frame
@@ -51,13 +52,16 @@ class State:
 class Passage:
     """A frame that came in on `interface`, and what is noted about it on the way. `now` is in seconds.
 
-    `internet` is the domain behind the ports with addresses; `owners` tells whose a public address is.
+    `internet` is the domain behind the ports with addresses; `owners` tells whose a public address is, `steering` to
+    whom peers belong, and `tunnels` how a domain's tunnel fares.
     """
 
     surroundings: Surroundings
     domains: tuple[Domain, ...]
     internet: Domain | None
     owners: Mapping[Address, Domain]
+    steering: Steering
+    tunnels: TunnelStates
     state: State
     assume_neighbours: bool
     now: float

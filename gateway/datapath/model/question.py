@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from gateway.configuration import Port
 from gateway.datapath.model import ethernet, tunnels
 from gateway.datapath.model.checksum import checksum, pseudo_header
-from gateway.datapath.model.domains import Domain, Record
+from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ethernet import Frame, mac_bytes
 from gateway.datapath.model.ip import (
     ECHO_TYPES,
@@ -20,6 +20,7 @@ from gateway.datapath.model.ip import (
     build_ipv6_header,
 )
 from gateway.datapath.model.mss import SYN
+from gateway.datapath.model.routes import Record
 from gateway.datapath.model.tunnels import Tunnel
 from gateway.datapath.model.world import World
 from gateway.policy.fields import PROTOCOL_NUMBERS
@@ -36,7 +37,8 @@ class QuestionError(ValueError):
 class Question:
     """A packet in words.
 
-    `origin` is "overlay" (then `vsid` is needed) or the name of an external port. `outer_source` is the sending host's
+    `origin` is "overlay" (then `vsid` is needed), the name of an external port, or a tunnel, as DOMAIN/CONNECTION, that
+    the packet comes out of. `outer_source` is the sending host's
     provider address and `encapsulation` how it sends; absent, both are those of the source's lookup record. `vlan` 0 is
     the port's own. `protocol` is a name or a number; `port` is the destination port. `length` counts the bytes of the
     (inner) IP packet; one too short for its headers is made long enough.
@@ -131,9 +133,15 @@ def _transport(question: Question, source: Address, destination: Address, protoc
 
 def _external_frame(world: World, question: Question, kind: int, packet: bytes) -> tuple[str, bytes]:
     port = next((port for port in world.ports if port.name == question.origin and port.role == "external"), None)
+    leg = world.inside_of(*question.origin.partition("/")[::2])
+    if port is None and leg is not None:
+        return leg, Frame(mac_bytes(world.router_mac), UNKNOWN_MAC, b"", kind, packet).build()
     if port is None:
         names = ", ".join(port.name for port in world.ports if port.role == "external")
-        raise QuestionError(f"from: {question.origin!r} is neither overlay nor an external port: there are {names}")
+        raise QuestionError(
+            f"from: {question.origin!r} is neither overlay, nor an external port, nor a tunnel (DOMAIN/CONNECTION) "
+            f"whose compartment stands: there are {names}"
+        )
     mac = world.interfaces[port.interface].mac_bytes
     return port.interface, Frame(mac, UNKNOWN_MAC, ethernet.tag(question.vlan or port.vlan), kind, packet).build()
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from gateway.datapath.model import ip
 from gateway.datapath.model.checksum import updated
-from gateway.datapath.model.domains import Domain, Record
+from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ip import ICMPV6, TCP, UDP, Address, Packet
 from gateway.datapath.model.passage import Origin, Passage
+from gateway.datapath.model.routes import Record
 from gateway.datapath.model.verdict import DropReason, dropped, passed
 
 CHECKSUM_OFFSETS = {TCP: 16, UDP: 6, ICMPV6: 2}

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface
 
 from gateway.configuration import Port
-from gateway.datapath.model.domains import Connection, Domain
+from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ethernet import mac_bytes
 from gateway.datapath.model.ip import Address
+from gateway.datapath.model.routes import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,10 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """An interface, or a VLAN of it. It may carry provider traffic, the connections of one routing domain, or both."""
+    """An interface, or a VLAN of it. It may carry provider traffic, the connections of one routing domain, or both.
+
+    A compartment's leg is its domain's, or the Internet's, without a connection.
+    """
 
     interface: str
     vlan: int
@@ -44,6 +48,7 @@ class Attachment:
     is_provider: bool
     domain: Domain | None
     connections: tuple[Connection, ...]
+    is_leg: bool = False
 
 
 @dataclass(frozen=True, slots=True)

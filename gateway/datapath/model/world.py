@@ -5,8 +5,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from gateway.compartments.specification import Compartment
 from gateway.configuration import Port
-from gateway.datapath.model import admission, congestion, domains, ethernet, frontends, lookup, outward, surroundings
+from gateway.datapath.model import (
+    admission,
+    congestion,
+    domains,
+    ethernet,
+    frontends,
+    lookup,
+    outward,
+    steering,
+    surroundings,
+)
+from gateway.datapath.model.compartments import TunnelStates, attachments_of_legs, interfaces_of_legs, steering_of
 from gateway.datapath.model.course import Course, untranslated
 from gateway.datapath.model.ethernet import mac_bytes
 from gateway.datapath.model.flow import flow_hash
@@ -32,6 +44,7 @@ class World:
     of a VM that moves. `neighbours` maps (interface, VLAN, address) to a MAC, all canonical text; `clock` counts
     seconds. With `assume_neighbours`, a made-up MAC stands for every external neighbour that is not known.
     `member_states` are those of the pools' members, by RDID; of a domain that it leaves out all are healthy.
+    `compartments` are those that stand, by RDID; `tunnels` tells how a domain's tunnel (RDID, name) fares.
     """
 
     def __init__(
@@ -44,15 +57,19 @@ class World:
         dscp: str = "uniform",
         also_admitted: Mapping[str, frozenset[str]] | None = None,
         member_states: MemberStates | None = None,
+        compartments: Mapping[str, Compartment] | None = None,
+        tunnels: TunnelStates | None = None,
     ) -> None:
         self.policy = policy
         self.ports = ports
+        self.compartments = compartments or {}
+        self._tunnels = tunnels or {}
         self.clock: Callable[[], float] = time.monotonic
         self.assume_neighbours = False
         self._state = State()
         self._surroundings = Surroundings(
             router_mac=mac_bytes(router_mac),
-            interfaces=interfaces,
+            interfaces={**interfaces, **interfaces_of_legs(self.compartments, router_mac)},
             underlay=surroundings.underlay(underlay),
             dscp=dscp,
             provider_addresses=surroundings.provider_addresses(ports),
@@ -65,9 +82,11 @@ class World:
         self.policy = policy
         self.also_admitted = also_admitted
         numbers = self._state.member_numbers
-        self._domains = domains.build(policy, self.ports, also_admitted, member_states, numbers)
+        self._domains = domains.build(policy, self.ports, also_admitted, member_states, numbers, self.compartments)
         everywhere = (self._internet, *self._domains) if self._internet else self._domains
         self._attachments = surroundings.attachments(self.ports, everywhere)
+        self._attachments |= attachments_of_legs(self._domains, self._internet, self.compartments)
+        self._steering = steering_of(self._domains, self.compartments, self.ports) if self._internet else {}
         self._owners = {address: domain for domain in self._domains for address in domain.services.public_addresses()}
 
     @property
@@ -93,6 +112,14 @@ class World:
     @property
     def dscp(self) -> str:
         return self._surroundings.dscp
+
+    def inside_of(self, name: str, tunnel: str) -> str | None:
+        """The interface by which what comes out of a domain's tunnel arrives; None where it ends nowhere now."""
+        domain = next((one for one in self._domains if one.source.name == name), None)
+        if domain is None or domain.inside is None:
+            return None
+        is_there = any(one.name == tunnel and one.enabled for one in domain.source.ipsec_connections())
+        return domain.inside.exit.connection.interface if is_there else None
 
     def domain_of(self, vsid: int) -> domains.Domain | None:
         return next((domain for domain in self._domains if vsid in domain.subnets), None)
@@ -141,6 +168,8 @@ class World:
             domains=self._domains,
             internet=self._internet,
             owners=self._owners,
+            steering=self._steering,
+            tunnels=self._tunnels,
             state=self._state,
             assume_neighbours=self.assume_neighbours,
             now=self.clock(),
@@ -164,6 +193,10 @@ def _route(passage: Passage) -> DecidedError:
     origin, packet = admission.admit(passage)
     if origin.tunnel is not None:
         packet = replace(packet, traffic_class=congestion.combined(packet.traffic_class, origin.tunnel.traffic_class))
+    steered = steering.of_peer(passage, origin, packet)
+    if steered is not None:
+        course = untranslated(packet, origin.domain)
+        return leave(passage, origin, course, steered, flow_hash(packet), is_routed=False)
     origin, course = _course(passage, origin, packet)
     chosen = flow_hash(course.viewed)
     target = lookup.find(passage, origin, course, chosen)

@@ -1,9 +1,21 @@
 """Status, metrics, explain and the API's description of itself."""
 
-from documents import blue, policy, record, red
+from dataclasses import replace
+
+from documents import WEB, blue, policy, record, red, tunnel
 from live_gateway import BLUE, RED, LiveGateway
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.compartments.specification import Compartment, CompartmentSpecification, Leg
+from gateway.policy.model import RoutingDomain
+from lb.pools import Choice, PoolState, pool_states
+
+COMPARTMENT = Compartment(
+    CompartmentSpecification(BLUE, ("10.1.1.254",), ("203.0.113.1",)),
+    "/run/netns/tgw-blue",
+    Leg("tgi-1", 7, "inside", "02-00-00-00-00-07"),
+    Leg("tgo-1", 8, "outside", "02-00-00-00-00-08"),
+)
 CORPNET = {
     "name": "corpnet",
     "type": "l3",
@@ -73,6 +85,35 @@ def test_explain_names_the_entry_that_decided(gateway: LiveGateway) -> None:
         back = {"from": "corpnet", "source": "157.1.0.9", "destination": "10.1.1.99"}
         explanation = client.post("/v1/explain", json=back).json()
         assert (explanation["verdict"], explanation["reason"]) == ("dropped", "no_record")
+
+
+def test_explain_knows_compartments_tunnels_and_members_as_they_are_now(gateway: LiveGateway) -> None:
+    domain = blue(record(11), record(12), network_connections=[CORPNET, tunnel()], load_balancers=[WEB])
+    to_site = {"vsid": 6001, "source": "10.1.1.11", "destination": "10.2.0.10"}
+    to_vip = {"from": "internet", "source": "203.0.113.9", "destination": "203.0.113.80", "protocol": "tcp", "port": 80}
+    with gateway.client() as client:
+        client.put("/v1/policy", json=policy(domain)).raise_for_status()
+        assert client.post("/v1/explain", json=to_site).json()["reason"] == "no_record"
+        assert client.post("/v1/explain", json=to_vip).json()["verdict"] == "forwarded"
+        held = gateway.transactions.held.policy.routing_domains[0]
+        gateway.services.compartments[BLUE] = COMPARTMENT
+        gateway.services.pools[BLUE] = all_down(held)
+        explanation = client.post("/v1/explain", json=to_site).json()
+        assert (explanation["verdict"], explanation["interface"]) == ("forwarded", "tgi-1")
+        assert explanation["steps"][-1]["words"] == "It is forwarded to the compartment, which drops it."
+        client.post(f"/v1/routing-domains/{BLUE}/tunnels/headquarters/up").raise_for_status()
+        connected = client.post("/v1/explain", json=to_site).json()["steps"]
+        assert "The tunnel is connected since 1970; packets of up to 1438 bytes fit." in {
+            one["words"] for one in connected
+        }
+        assert client.post("/v1/explain", json=to_vip).json()["reason"] == "no_member"
+
+
+def all_down(domain: RoutingDomain) -> dict[Choice, PoolState]:
+    return {
+        choice: replace(state, members=tuple(replace(one, state="down") for one in state.members))
+        for choice, state in pool_states(domain, {}).items()
+    }
 
 
 def test_a_question_that_cannot_be_asked_names_its_field(gateway: LiveGateway) -> None:

@@ -1,13 +1,19 @@
 """Packets described in words, and what the gateway says it would do with them."""
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from gateway.datapath.model.compartments import TunnelState
 from gateway.datapath.model.explain import REASONS, Question, QuestionError, explain, to_json
 from gateway.datapath.model.verdict import DropReason, Verdict
-from gateway.policy.model import AccessControlList, AccessRule, AppliesTo
-from tests.unit.model.support import make_world, with_lists
+from gateway.datapath.model.world import World
+from gateway.policy.model import AccessControlList, AccessRule, AppliesTo, Policy
+from tests.unit.model import tunnels
+from tests.unit.model.services import SERVICE_PORTS
+from tests.unit.model.support import BLUE, make_world, with_lists
 
 OUT = Question(source="10.1.1.11", destination="157.1.0.9", vsid=6001)
 
@@ -112,6 +118,64 @@ def test_a_faulty_question_is_refused_by_the_name_of_its_field(fields: dict[str,
     good: dict[str, object] = {"source": "10.1.1.11", "destination": "157.1.0.9", "vsid": 6001}
     with pytest.raises(QuestionError, match=f"^{field}: "):
         explain(make_world(), Question(**(good | fields)))  # type: ignore[arg-type]
+
+
+CARRIES = TunnelState(True, "The tunnel is connected since noon; packets of up to 1422 bytes fit.")
+TO_SITE = Question(source="10.1.1.11", destination=tunnels.BEHIND_HEADQUARTERS, vsid=6001)
+
+
+def tunnelled_world(state: TunnelState = CARRIES, policy: Policy = tunnels.TUNNELS, **more: Any) -> World:
+    states = {(BLUE, "headquarters"): state}
+    return make_world(policy, ports=SERVICE_PORTS, tunnels=states, **({"compartments": tunnels.COMPARTMENTS} | more))
+
+
+def words(verdict: Verdict, layer: str) -> list[str]:
+    return [step.words for step in verdict.steps if step.layer == layer]
+
+
+def test_what_is_behind_a_tunnel_is_said_to_go_to_the_compartment_by_its_connection() -> None:
+    verdict = explain(tunnelled_world(), TO_SITE)
+    assert (verdict.action, verdict.interface) == ("forwarded", "gib")
+    assert words(verdict, "route") == [
+        "10.2.0.10 lies in 10.2.0.0/16, behind the tunnel headquarters: to the compartment of blue."
+    ]
+    assert verdict.steps[3].entry == "/routing_domains/0/network_connections/2/routes/0"
+    assert words(verdict, "tunnel") == [CARRIES.words]
+    assert words(verdict, "verdict") == ["It is forwarded."]
+
+
+def test_a_tunnel_that_is_down_is_said_to_fail_closed() -> None:
+    verdict = explain(tunnelled_world(TunnelState(False, "The tunnel carries nothing: not connected.")), TO_SITE)
+    assert verdict.interface == "gib"
+    assert words(verdict, "tunnel")[1] == (
+        "The compartment drops what comes for it meanwhile: nothing leaves in clear."
+    )
+    assert words(verdict, "verdict") == ["It is forwarded to the compartment, which drops it."]
+
+
+def test_a_tunnel_without_its_compartment_is_said_to_be_closed() -> None:
+    verdict = explain(tunnelled_world(compartments={}), TO_SITE)
+    assert (verdict.action, verdict.reason) == ("dropped", "no_record")
+    assert "It is closed, so that nothing for it goes another way in clear." in words(verdict, "route")
+
+
+def test_ike_is_said_to_go_to_the_compartment_of_its_peer() -> None:
+    question = Question(
+        source=tunnels.BRANCH, destination=tunnels.SHARED, origin="internet", protocol="udp", port=500, source_port=500
+    )
+    assert words(explain(tunnelled_world(), question), "steer") == [
+        "IKE and ESP of its peer belong to the tunnel branch: to the compartment of blue."
+    ]
+    strange = replace(question, source=tunnels.STRANGER)
+    assert explain(tunnelled_world(), strange).reason == "vip_not_served"
+
+
+def test_what_comes_out_of_a_tunnel_can_be_asked_about() -> None:
+    question = Question(source=tunnels.BEHIND_HEADQUARTERS, destination="10.1.1.11", origin="blue/headquarters")
+    verdict = explain(tunnelled_world(), question)
+    assert (verdict.action, verdict.domain, verdict.interface) == ("forwarded", BLUE, "p0")
+    with pytest.raises(QuestionError, match="^from: "):
+        explain(tunnelled_world(compartments={}), question)
 
 
 def test_the_json_holds_all_of_the_verdict() -> None:

@@ -1,4 +1,4 @@
-"""Load balancing and address translation by the real programs: the very cases that the model is held to."""
+"""Load balancing, address translation and tunnels by the real programs: the very cases that the model is held to."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from tests.unit.model.test_model_balancing_errors import *  # noqa: F403
 from tests.unit.model.test_model_balancing_fragments import *  # noqa: F403
 from tests.unit.model.test_model_balancing_members import *  # noqa: F403
 from tests.unit.model.test_model_balancing_nat import *  # noqa: F403
+from tests.unit.model.test_model_compartments import *  # noqa: F403
 
 pytestmark = needs_root
 
