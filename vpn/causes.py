@@ -70,15 +70,13 @@ class Evidence:
     def _refused_authentication(self, _: re.Match[str]) -> Cause:
         if self._known:
             return self._known
-        ours = identities(self.connection)[0]
+        ours, theirs = identities(self.connection)
+        identity = f"our identity {ours or 'in it'}, or that it is {theirs}: IKEv2 answers all three alike"
         if isinstance(self.connection.authentication, PskAuthentication):
-            text = (
-                f"the peer rejected our pre-shared key, or does not know our identity {ours}: compare both with its own"
-            )
+            text = f"the peer rejected our pre-shared key, {identity}, and only its log tells which"
             return Cause("authentication_rejected", text)
         text = (
-            "the peer rejected our certificate, or does not know our identity"
-            f" {ours or 'in it'}: it must trust the certificate's issuer"
+            f"the peer rejected our certificate, whose issuer it must trust, {identity}, and only its log tells which"
         )
         return Cause("certificate_rejected", text)
 
