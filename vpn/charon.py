@@ -33,8 +33,8 @@ charon {{
   retransmit_base = 1.4
   make_before_break = yes
   # A flood of IKE_SA_INIT (RFC 7296 section 2.6): cookies after a few, then no state for anybody who does not answer.
-  # Its sources are forged, the peer's among them, so that addresses are not blocked: the limit of all is met before that
-  # of one. (0 would not mean never, but one more than cookie_threshold_ip.)
+  # Its sources are forged, the peer's among them, so that addresses are not blocked: the limit of all is met before
+  # that of one. (0 would not mean never, but one more than cookie_threshold_ip.)
   cookie_threshold = 5
   block_threshold = 1000
   init_limit_half_open = 50
