@@ -38,7 +38,7 @@ class Evictions:
         before = self._seen.get(number)
         if before is not None and numpy.array_equal(lines, before):
             return False
-        flows = {self._flow(line) for line in lines if line[4]}  # what is left of one that went has addresses
+        flows = {self._flow(line) for line in lines[lines[:, 4] != 0]}  # what is left of one that went has addresses
         gone, come = self._known.get(number, set()) - flows, flows - self._known.get(number, set())
         self._seen[number], self._known[number] = lines, flows
         if not gone or not come:
