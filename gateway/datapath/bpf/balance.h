@@ -346,6 +346,7 @@ static __always_inline bool make_connection(const struct packet *p, struct balan
 	bool port = needs_port(p, rule);
 
 	flow->low_port = b->member;
+	flow->state |= closing(p->tcp_flags);
 	if (!b->found) {
 		flow->high_port = 0;
 		if (!place_translation(p, flow, &b->other, rule->frontend, port, &place))

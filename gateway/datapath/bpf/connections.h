@@ -16,7 +16,7 @@
 struct flow {
 	__u32 low[4], high[4];
 	__u16 low_port, high_port;
-	__u8 protocol, state; /* state: CONNECTION_FRAGMENT or nothing */
+	__u8 protocol, state; /* state: what its entry has from the beginning */
 	__u8 sender_high, six;
 	__u32 hash; /* low bits: the first set, high bits: the other */
 	__u64 word; /* of the entry found */
@@ -176,14 +176,17 @@ __noinline int find_connection(__u32 number, struct flow *flow)
 	return -1;
 }
 
+static __always_inline __u32 closing(__u8 tcp_flags)
+{
+	return tcp_flags & 5 ? CONNECTION_CLOSING : 0; /* FIN or RST */
+}
+
 static __always_inline void touch_connection(const struct entry *entry, __u64 word, bool from_initiator, __u8 tcp_flags, __u8 generation)
 {
-	__u32 meta = meta_of(word), state = meta >> CONNECTION_STATE_SHIFT & 0x1f;
+	__u32 meta = meta_of(word), state = (meta >> CONNECTION_STATE_SHIFT & 0x1f) | closing(tcp_flags);
 
 	if (!from_initiator)
 		state |= CONNECTION_ANSWERED;
-	if (tcp_flags & 5) /* FIN or RST */
-		state |= CONNECTION_CLOSING;
 	__u32 newer = (meta & 0xff) | state << CONNECTION_STATE_SHIFT | now_tick() << CONNECTION_SEEN_SHIFT |
 		      (__u32)generation << CONNECTION_GENERATION_SHIFT;
 

@@ -191,6 +191,7 @@ __noinline int admit_flow(struct xdp_md *ctx, struct packet *p, const struct quo
 
 	if (verdict)
 		return verdict;
+	flow->state |= closing(p->tcp_flags);
 	if (way < 0 && !error)
 		add_connection(p->domain, flow, generation);
 	if (p->fragment) {

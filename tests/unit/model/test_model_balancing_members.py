@@ -99,6 +99,14 @@ def test_a_reset_from_the_machine_closes_a_connection_too(gateway: Balancing) ->
     assert chosen(gateway, 20000) == VM2
 
 
+@pytest.mark.parametrize("flags", ["R", "FA"])
+def test_a_connection_that_began_with_its_end_is_closed(gateway: Balancing, flags: str) -> None:
+    gateway.hold(with_members("all", PoolMember(VM1)))
+    chosen(gateway, 20000, flags=flags)
+    gateway.change(with_members("all", PoolMember(VM1, state="draining"), PoolMember(VM2)))
+    assert chosen(gateway, 20000) == VM2
+
+
 def test_without_an_active_member_nothing_is_chosen(gateway: Balancing) -> None:
     gateway.hold(with_members("all", PoolMember(VM1)))
     chosen(gateway, 20000)
