@@ -191,9 +191,10 @@ __noinline int admit_flow(struct xdp_md *ctx, struct packet *p, const struct quo
 
 	if (verdict)
 		return verdict;
-	flow->state |= closing(p->tcp_flags);
-	if (way < 0 && !error)
+	if (way < 0 && !error) {
+		flow->state = closing(p->tcp_flags);
 		add_connection(p->domain, flow, generation);
+	}
 	if (p->fragment) {
 		flow_of_fragment(flow, p);
 		add_connection(p->domain, flow, generation);

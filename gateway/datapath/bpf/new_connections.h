@@ -184,10 +184,12 @@ __noinline int take_place(__u32 number, const struct flow *flow, const struct pl
 }
 
 /* A flow that finds no place goes on without an entry: its packets are asked about one by one. */
-static __always_inline void add_connection(__u32 number, const struct flow *flow, __u32 generation)
+__noinline int add_connection(__u32 number, const struct flow *flow, __u32 generation)
 {
 	struct place place = {};
 
+	if (!flow)
+		return 0;
 	make_place(number, flow, &place);
-	take_place(number, flow, &place, generation);
+	return take_place(number, flow, &place, generation);
 }
