@@ -18,10 +18,11 @@ PROJECT = Path(__file__).parents[2]
 PARTS_OF_THE_PROJECT = ("gateway", "plugins", "deploy", "lb", "vpn", "tests", "pyproject.toml")
 TOOLS = ("ip", "mount", "umount")
 # Parts of the virtual environment that nothing in the guest imports, and that are large.
-LEFT_OUT = ("pip", "setuptools", "mypy", "ruff", "uvloop")
+LEFT_OUT = ("pip", "setuptools", "mypy", "ruff")
 # QEMU 7.2 emulates a cmpxchg16b on per-CPU memory wrongly, on which Linux 6.12 dies: the kernel is told to do without.
 KERNEL_OPTIONS = "console=ttyS0 quiet panic=-1 clearcpuid=cx16"
-SECONDS = 240
+SECONDS = 500
+TGW = "from gateway.cli.main import app\napp()\n"
 
 
 def run(
@@ -42,6 +43,8 @@ def run(
         for file in files:
             root.copy(file)
         root.copy_programs(_executables(tools) + [found for file in files for found in file.rglob("*.so*")])
+        for name, place in _other_names(tools):
+            root.link(name, place)
         _write(root, kernel, commands)
     machine = [QEMU, "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "2560", "-nic", "none"]
     arguments = ["-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", str(image), "-initrd", str(initramfs)]
@@ -68,6 +71,7 @@ def _write(root: Initramfs, kernel: Kernel, commands: Sequence[Sequence[str]]) -
     for part in (*parts, *(PROJECT / name for name in PARTS_OF_THE_PROJECT)):
         root.copy(part)
     root.copy_programs([python, *_executables(TOOLS), *_shared_objects(parts)])
+    root.file(python.with_name("tgw"), f"#!{python}\n{TGW}".encode(), executable=True)
     root.file(Path("/object/datapath.bpf.o"), build().read_bytes())
     root.file(Path("/commands"), json.dumps(_commands(python, packages, commands)).encode())
     guest = (Path(__file__).parent / "guest.py").read_bytes()
@@ -88,6 +92,13 @@ def _commands(python: Path, packages: Path, commands: Sequence[Sequence[str]]) -
 
 def _executables(tools: Sequence[str]) -> list[Path]:
     return [Path(found).resolve() for tool in tools if (found := shutil.which(tool))]
+
+
+def _other_names(tools: Sequence[str]) -> list[tuple[Path, str]]:
+    """Links, such as of `sh` to a shell, and what they lead to."""
+    found = (Path(place) for tool in tools if (place := shutil.which(tool)))
+    places = ((place.parent.resolve() / place.name, place.resolve()) for place in found)
+    return [(place, str(real)) for place, real in places if place != real]
 
 
 def _shared_objects(parts: Sequence[Path]) -> list[Path]:

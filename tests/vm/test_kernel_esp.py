@@ -7,7 +7,7 @@ import pytest
 
 from tests.vm import machine
 from tests.vm.guest import FINISHED
-from tests.vm.kernels import NoKernelError, stock_kernel
+from tests.vm.kernels import Kernel, NoKernelError, stock_kernel
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 MODULES = (
@@ -28,20 +28,42 @@ FILES = tuple(
     map(Path, ("/usr/lib/ipsec", "/etc/strongswan.conf", "/etc/strongswan.d", "/etc/passwd", "/etc/protocols"))
 )
 TESTS = ("tests/lab/vpn/test_tunnels.py", "tests/lab/vpn/test_mtu.py", "tests/lab/vpn/test_fail_closed.py")
+LAB_MODULES = ("vxlan", "bridge")
+LAB_TOOLS = ("bridge", "clang", "curl", "dnsmasq", "env", "ethtool", "/usr/bin/python3", "sh")
+LAB_TOOLS += ("ovs-vsctl", "ovs-ofctl", "ovs-appctl", "ovsdb-server", "ovsdb-tool", "ovs-vswitchd")
+HEADERS = ("linux", "bpf", "asm-generic", "x86_64-linux-gnu/asm")  # for the lab's own program
+LAB_FILES = (Path("/usr/share/openvswitch/vswitch.ovsschema"), Path("/etc/group"))
+LAB_FILES += tuple(Path("/usr/include") / name for name in HEADERS)
 
 
 def test_endpoints_work_with_the_kernels_esp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if not shutil.which(machine.QEMU):
-        pytest.skip(f"there is no {machine.QEMU}: apt-get install qemu-system-x86")
-    try:
-        kernel = stock_kernel("trixie", MODULES)
-    except NoKernelError as error:
-        pytest.skip(str(error))
+    kernel = debian_13(MODULES)
     backend = ["-c", "from vpn.kernel import probe; print(probe())"]
     tunnels = ["-m", "pytest", "-q", "--color=no", "-p", "no:cacheprovider", *TESTS]
-    libraries = [next(Path("/usr/lib").glob("*-linux-gnu/libnftables.so.1"))]
-    console = machine.run(kernel, [backend, tunnels], tmp_path, TOOLS, [*FILES, *libraries])
+    console = machine.run(kernel, [backend, tunnels], tmp_path, TOOLS, [*FILES, nftables_library()])
     with capsys.disabled():
         print(*[line for line in console.splitlines() if line.startswith(("Linux ", "Backend"))], sep="\n  ")
     assert "in_user_space=False" in console, console
     assert console.count(f"{FINISHED} 0\n") == 2, console
+
+
+def test_the_hybrid_cloud_lab_works_with_the_kernels_esp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kernel = debian_13((*MODULES, *LAB_MODULES))
+    files = [*FILES, nftables_library(), *LAB_FILES]
+    console = machine.run(kernel, [["-m", "tests.vm.hybrid_cloud"]], tmp_path, (*TOOLS, *LAB_TOOLS), files)
+    with capsys.disabled():
+        print("", *console.splitlines(), sep="\n  ")
+    assert f"{FINISHED} 0\n" in console, console
+
+
+def debian_13(modules: tuple[str, ...]) -> Kernel:
+    if not shutil.which(machine.QEMU):
+        pytest.skip(f"there is no {machine.QEMU}: apt-get install qemu-system-x86")
+    try:
+        return stock_kernel("trixie", modules)
+    except NoKernelError as error:
+        pytest.skip(str(error))
+
+
+def nftables_library() -> Path:
+    return next(Path("/usr/lib").glob("*-linux-gnu/libnftables.so.1"))
