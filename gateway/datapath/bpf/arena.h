@@ -8,6 +8,7 @@
 struct block {
 	struct chunk *chunk;
 	__u32 first; /* line in it */
+	__u32 line;  /* the same, over all chunks */
 };
 
 /* `line` counts over all chunks. */
@@ -17,6 +18,7 @@ static __always_inline bool open_block(struct block *block, __u32 line)
 
 	block->chunk = bpf_map_lookup_elem(&arena, &number);
 	block->first = line % CHUNK_LINES;
+	block->line = line;
 	return block->chunk;
 }
 
@@ -82,6 +84,15 @@ static __always_inline struct cell *find_cell(const struct block *block, const s
 	return NULL;
 }
 
+/* 1 for 0, else 0: arithmetic, for what no branch can guess. */
+static __always_inline __u32 is_zero(__u64 value)
+{
+	__u64 sign = ~value & (value - 1);
+
+	asm volatile("" : "+r"(sign)); /* else the compiler makes a branch of it */
+	return sign >> 63;
+}
+
 static __always_inline bool same6(const __u32 *a, const __u32 *b)
 {
 	return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]));
@@ -101,7 +112,7 @@ __noinline __u32 seek6(struct chunk *chunk, __u32 first, __u32 slot, const struc
 {
 	if (!chunk || !key)
 		return 0;
-	struct block block = {chunk, first};
+	struct block block = {.chunk = chunk, .first = first};
 
 	for (int i = 0; i < PROBE_LIMIT; i++, slot++) {
 		struct cell6 *cell = address_in(&block, 0, slot * sizeof(*cell));

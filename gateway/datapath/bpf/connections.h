@@ -72,9 +72,21 @@ static __always_inline __u64 flow_word(const struct flow *flow, __u32 meta)
 	return (__u64)meta << 32 | (__u32)flow->high_port << 16 | flow->low_port;
 }
 
+/* The kernel's clock is a call, jiffies are a load: so the clock is asked once a jiffy. */
 static __always_inline __u32 now_tick(void)
 {
-	return bpf_ktime_get_coarse_ns() >> CONNECTION_TICK_SHIFT & CONNECTION_SEEN_MASK;
+	__u32 zero = 0;
+	struct clock *clock = bpf_map_lookup_elem(&clocks, &zero);
+
+	if (!clock)
+		return 0;
+	__u64 jiffies = bpf_jiffies64();
+
+	if (clock->jiffies != jiffies) {
+		clock->tick = bpf_ktime_get_coarse_ns() >> CONNECTION_TICK_SHIFT & CONNECTION_SEEN_MASK;
+		*(volatile __u64 *)&clock->jiffies = jiffies;
+	}
+	return clock->tick;
 }
 
 /* A rule's limit, as its connections carry it. */
@@ -111,6 +123,25 @@ static __always_inline bool is_expired(__u32 meta, __u32 now)
 static __always_inline struct line *connection_line(__u32 line)
 {
 	return bpf_map_lookup_elem(&connections, &line);
+}
+
+/*
+ * Which of a line's IPv4 entries has these addresses and this second word, as far as the masks go; CELLS_PER_LINE: none, or several.
+ * Nothing can tell beforehand which one it is: all four are compared, and no branch has to be guessed.
+ */
+static __always_inline __u32 way_of(const struct line *line, __u64 addresses, __u64 addresses_mask, __u64 word, __u64 word_mask)
+{
+	__u32 way = 0, matches = 0;
+
+	for (__u32 i = 0; i < CELLS_PER_LINE; i++) {
+		__u64 difference = ((*(volatile __u64 *)&line->words[i * 2] ^ addresses) & addresses_mask) |
+				   ((*(volatile __u64 *)&line->words[i * 2 + 1] ^ word) & word_mask);
+		__u32 same = is_zero(difference);
+
+		matches += same;
+		way += same * i;
+	}
+	return matches == 1 ? way & (CELLS_PER_LINE - 1) : CELLS_PER_LINE;
 }
 
 static __always_inline __u32 ways_of(__u32 six)

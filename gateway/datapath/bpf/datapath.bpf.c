@@ -6,6 +6,7 @@
 #include "flow_admission.h"
 #include "frontend.h"
 #include "known_flows.h"
+#include "known_translations.h"
 #include "neighbour_answer.h"
 #include "replies.h"
 #include "rewrite.h"
@@ -117,7 +118,6 @@ static __always_inline MUST_CHECK int receive_external(struct xdp_md *ctx, struc
 		return VERDICT_PASSED;
 	if (p->type != bpf_htons(ETH_P_IP) && p->type != bpf_htons(ETH_P_IPV6))
 		return VERDICT_PASSED;
-	p->end = bpf_xdp_get_buff_len(ctx);
 	return VERDICT_NONE;
 }
 
@@ -176,39 +176,54 @@ static __always_inline MUST_CHECK int decide(struct xdp_md *ctx, struct packet *
 {
 	int verdict = find_route(p);
 
+	if (p->translated)
+		return verdict ?: p->local || p->service ? DROP_VIP_NOT_SERVED : admit_to_forwarding(p);
 	if (verdict || p->service)
 		return verdict;
 	verdict = admit_to_forwarding(p);
 	return verdict || p->local ? verdict : check_hairpin(ctx, p);
 }
 
+/* Is that an address of a host's, or of the gateway's own? */
+__noinline int is_on_provider_network(__u32 directory_line, const struct address *address, __u32 six)
+{
+	struct block block;
+
+	if (!address || !open_block(&block, directory_line))
+		return 0;
+	struct directory *directory = line_of(&block, 0);
+	struct directory_more *more = line_of(&block, 1);
+
+	if (six)
+		return find_cell6(&block, &more->hosts6, address->words) || find_cell6(&block, &more->providers6, address->words);
+	return address->words[V4] == directory->provider4 || find_cell(&block, &directory->providers4, address->words[V4]) ||
+	       find_cell(&block, &directory->hosts4, address->words[V4]);
+}
+
 /*
  * Hosts take what comes from their network for what a host or gateway says. Where CorpNet is on the same link, no tenant may
  * send a tunnel of its own making, nor anything to a provider address (a rewritten packet has no other mark).
  */
-static __always_inline bool deceives_hosts(const struct packet *p, const struct directory *directory)
+static __always_inline bool deceives_hosts(const struct packet *p)
 {
+	struct address destination;
+
 	if (p->protocol == IPPROTO_GRE)
 		return true;
 	if (p->protocol == IPPROTO_UDP && p->destination_port == bpf_htons(VXLAN_PORT))
 		return true;
-	if (is_six(p)) {
-		struct directory_more *more = line_of(&p->directory, 1);
-
-		return find_cell6(&p->directory, &more->hosts6, p->destination) ||
-		       find_cell6(&p->directory, &more->providers6, p->destination);
-	}
-	return is_provider4(p, directory, p->destination[V4]) || find_cell(&p->directory, &directory->hosts4, p->destination[V4]);
+	copy6(destination.words, p->destination);
+	return is_on_provider_network(p->directory_line, &destination, p->six);
 }
 
-static __always_inline int leave_external(struct xdp_md *ctx, struct packet *p, const struct directory *directory, struct port **out)
+static __always_inline int leave_external(struct xdp_md *ctx, struct packet *p, struct port **out)
 {
 	struct port *port = port_of(p->target);
 
 	if (!port)
 		return DROP_INTERNAL;
 	*out = port;
-	if (port->provider && deceives_hosts(p, directory))
+	if (port->provider && deceives_hosts(p))
 		return DROP_MARTIAN_DESTINATION;
 	p->limit = port->mtu;
 	int verdict = check_length(p);
@@ -223,20 +238,31 @@ static __always_inline int leave_external(struct xdp_md *ctx, struct packet *p, 
 	return verdict ? verdict : leave_plain(ctx, p, port, mac);
 }
 
+/* The target of an address's exact entry. */
+__noinline __u32 exact_target(__u32 table_line, const struct address *address, __u32 six)
+{
+	struct block block;
+
+	if (!address || !open_block(&block, table_line))
+		return TARGET_LOCAL;
+	struct table *table = line_of(&block, 0);
+
+	if (six) {
+		struct cell6 *cell = find_cell6(&block, &table->exact6, address->words);
+
+		return cell ? cell->target : TARGET_LOCAL;
+	}
+	struct cell *cell = find_cell(&block, &table->exact4, address->words[V4]);
+
+	return cell ? cell->target : TARGET_LOCAL;
+}
+
 static __always_inline MUST_CHECK int leave_rewritten(struct xdp_md *ctx, struct packet *p, const struct endpoint *endpoint, const struct port *out)
 {
-	struct table *table = table_of(p);
-	__u32 source;
+	struct address sender;
 
-	if (is_six(p)) {
-		struct cell6 *cell = find_cell6(&p->table, &table->exact6, p->source);
-
-		source = cell ? cell->target : TARGET_LOCAL;
-	} else {
-		struct cell *cell = find_cell(&p->table, &table->exact4, p->source[V4]);
-
-		source = cell ? cell->target : TARGET_LOCAL;
-	}
+	copy6(sender.words, p->source);
+	__u32 source = exact_target(p->table_line, &sender, p->six);
 	struct endpoint *own = source == TARGET_LOCAL ? NULL : endpoint_of(source & ~TARGET_HERE);
 
 	if (!own || own->encapsulation != ENCAPSULATION_REWRITE)
@@ -301,7 +327,7 @@ static __always_inline int conclude(struct xdp_md *ctx, struct packet *p, const 
 
 	if (!verdict)
 		verdict = p->local				   ? deliver(p) :
-			  p->hop_kind == NEXT_HOP_EXTERNAL ? leave_external(ctx, p, directory, &out) :
+			  p->hop_kind == NEXT_HOP_EXTERNAL ? leave_external(ctx, p, &out) :
 							     leave_overlay(ctx, p, directory, &out);
 	if (verdict == VERDICT_FORWARDED && out) {
 		finish(ctx, p, verdict, out->interface);
@@ -317,6 +343,8 @@ static __always_inline int conclude(struct xdp_md *ctx, struct packet *p, const 
 /* Packets that more than a route decides about. */
 static __always_inline bool needs_service(struct packet *p, int verdict)
 {
+	if (p->translated)
+		return false;
 	if (p->service || p->origin != FROM_OVERLAY || !has_services(p))
 		return p->service;
 	struct address source;
@@ -327,20 +355,6 @@ static __always_inline bool needs_service(struct packet *p, int verdict)
 	else if (verdict == DROP_NO_ROUTE)
 		p->service = SERVICE_OUTBOUND;
 	return p->service;
-}
-
-/* Begins to fetch the line that the connection will be looked for in: the way from memory and the rest of the work overlap. */
-__noinline int warm_up(__u32 number, __u32 client, __u32 port, __u32 protocol)
-{
-	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
-
-	if (!domain || !domain->connections4_used)
-		return 0;
-	struct line *line = connection_line(domain->connections4 + (hash_of_client(fold4(client), port, protocol) & (domain->connections4_used - 1)));
-
-	if (line)
-		*(volatile __u64 *)line->words;
-	return 0;
 }
 
 /* Between a probe's compartment and what it probes: no list is asked. */
@@ -381,21 +395,25 @@ int gateway(struct xdp_md *ctx)
 		return done(ctx, p, DROP_INTERNAL);
 	}
 	if (!verdict) {
-		if (table_of(p)->flags & TABLE_LISTS)
+		struct standing standing;
+
+		verdict = take_standing(p, directory, &standing);
+		if (verdict)
+			return done(ctx, p, verdict);
+		forget(p->translated);
+		if (!p->translated && table_of(p)->flags & TABLE_LISTS)
 			look_up_flow(p);
 		forget(p->looked_up);
 		forget_all(p->place);
 		verdict = decide(ctx, p);
+		if (!verdict && p->translated)
+			touch_standing(standing.place, standing.word, standing.from_client, p->tcp_flags);
 		if (needs_service(p, verdict)) {
-			if (p->service == SERVICE_TO_FRONTEND)
-				warm_up(p->owner, p->source[V4], p->source_port, p->protocol);
-			else
-				warm_up(p->domain, p->destination[V4], p->destination_port, p->protocol);
 			continue_in(ctx, p, STAGE_BALANCE, verdict);
 			return done(ctx, p, DROP_INTERNAL);
 		}
 	}
-	if (!verdict && !p->local && table_of(p)->flags & TABLE_LISTS && !pass_known(p, more_of(p)->generation) && !is_probe(p)) {
+	if (!verdict && !p->local && !p->translated && table_of(p)->flags & TABLE_LISTS && !pass_known(p, more_of(p)->generation) && !is_probe(p)) {
 		continue_in(ctx, p, STAGE_ADMIT, verdict);
 		return done(ctx, p, DROP_INTERNAL);
 	}
@@ -474,27 +492,6 @@ static __always_inline int after_balancing(struct xdp_md *ctx, struct packet *p,
 	return done(ctx, p, DROP_INTERNAL);
 }
 
-/* Is there nothing left to do but to send the packet on, as nearly always? */
-static __always_inline bool is_settled(const struct packet *p, const struct balancing *b)
-{
-	return !b->is_new && has_ports(p->protocol) && !p->fragment && !(table_of(p)->flags & TABLE_LISTS);
-}
-
-/* The short way for packets of connections that stand: no other program has to do with them. */
-static __always_inline int leave_settled(struct xdp_md *ctx, struct packet *p, struct rewriting *r, struct balancing *b)
-{
-	struct directory *directory = line_of(&p->directory, 0);
-	int verdict = route_translated(p, b, directory);
-
-	if (!verdict && b->settles)
-		touch_translation(p->domain, &b->sought, true, p->tcp_flags);
-	if (!verdict && b->settles && b->sought.flow.high_port)
-		send_from(p, r, b->from, b->sought.flow.high_port);
-	if (!hand_over(p, verdict))
-		return XDP_DROP;
-	return conclude(ctx, p, directory, verdict);
-}
-
 /* A packet to or from an address that stands for others: who is behind it. */
 SEC("xdp.frags")
 int gateway_balance(struct xdp_md *ctx)
@@ -511,8 +508,6 @@ int gateway_balance(struct xdp_md *ctx)
 		      p->service == SERVICE_FROM_MACHINE ? from_machine(ctx, p, r, b) :
 							   reach_internet(p, r, b);
 
-	if (!verdict && is_settled(p, b))
-		return leave_settled(ctx, p, r, b);
 	if (!verdict)
 		continue_in(ctx, p, STAGE_SETTLE, verdict);
 	if (verdict == VERDICT_CONSUMED)
@@ -530,13 +525,16 @@ int gateway_settle(struct xdp_md *ctx)
 
 	if (!take_over(p, false) || !r || !b)
 		return XDP_DROP;
-	int verdict = route_translated(p, b, line_of(&p->directory, 0));
+	struct directory *directory = line_of(&p->directory, 0);
+	int verdict = route_translated(p, b, directory);
 
 	if (!verdict && b->settles)
 		verdict = settle(p, r, b, idle_of(p, b));
 	if (!verdict)
 		remember(p, r, b);
-	return after_balancing(ctx, p, verdict);
+	if (verdict || table_of(p)->flags & TABLE_LISTS)
+		return after_balancing(ctx, p, verdict);
+	return hand_over(p, verdict) ? conclude(ctx, p, directory, verdict) : XDP_DROP;
 }
 
 /* An echo reply, or the ICMP error that a dropped packet deserves. */

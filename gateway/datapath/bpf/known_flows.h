@@ -24,34 +24,24 @@ static __always_inline struct plain_flow plain_flow_of(const struct packet *p)
 
 #define PLACE_NONE 0
 
-static __always_inline __u32 place_in(__u32 number, __u64 addresses, __u32 ports, __u32 protocol)
-{
-	struct line *line = connection_line(number);
-
-	if (!line)
-		return PLACE_NONE;
-	for (__u32 way = 0; way < CELLS_PER_LINE; way++) {
-		__u64 word = *(volatile __u64 *)&line->words[way * 2 + 1];
-		__u32 kind = meta_of(word) & (0xff | (CONNECTION_FRAGMENT | CONNECTION_TRANSLATED) << CONNECTION_STATE_SHIFT);
-
-		if ((__u32)word == ports && kind == protocol && *(volatile __u64 *)&line->words[way * 2] == addresses)
-			return number * CELLS_PER_LINE + way + 1;
-	}
-	return PLACE_NONE;
-}
-
 /* The place of a flow's entry, counted over the whole map from 1 on. */
 __noinline __u32 find_place(__u32 number, __u64 addresses, __u32 ports, __u32 protocol)
 {
+	const __u64 mask = 0xffffffff | (0xffull | (CONNECTION_FRAGMENT | CONNECTION_TRANSLATED) << CONNECTION_STATE_SHIFT) << 32;
 	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
 	__u32 hash = hash_of_flow(fold4(addresses), fold4(addresses >> 32), ports, ports >> 16, protocol);
 
 	if (!domain || !domain->connections4_used)
 		return PLACE_NONE;
-	__u32 mask = domain->connections4_used - 1, first = domain->connections4;
-	__u32 place = place_in(first + (hash & mask), addresses, ports, protocol);
+	for (int set = 0; set < 2; set++, hash >>= 16) {
+		__u32 at = domain->connections4 + (hash & (domain->connections4_used - 1));
+		struct line *line = connection_line(at);
+		__u32 way = line ? way_of(line, addresses, ~0ull, (__u64)protocol << 32 | ports, mask) : CELLS_PER_LINE;
 
-	return place ? place : place_in(first + (hash >> 16 & mask), addresses, ports, protocol);
+		if (way < CELLS_PER_LINE)
+			return at * CELLS_PER_LINE + way + 1;
+	}
+	return PLACE_NONE;
 }
 
 /*

@@ -114,9 +114,16 @@ __noinline int clamp_segments(struct xdp_md *ctx, __u32 transport, __u32 availab
 	return 0;
 }
 
+static __always_inline MUST_CHECK int translate_packet(struct xdp_md *ctx, const struct packet *p)
+{
+	if (p->translated != TRANSLATE_PLAIN)
+		return p->translated ? translate(ctx) : VERDICT_NONE;
+	return translate_plain(ctx, p->network, (__u64)p->sender_port << 32 | p->sender, (__u64)p->destination_port << 32 | p->destination[V4]);
+}
+
 static __always_inline MUST_CHECK int prepare(struct xdp_md *ctx, struct packet *p)
 {
-	int verdict = p->translated ? translate(ctx) : VERDICT_NONE;
+	int verdict = translate_packet(ctx, p);
 
 	if (verdict)
 		return verdict;

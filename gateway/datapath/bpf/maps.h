@@ -156,6 +156,18 @@ struct {
 	__type(value, union learned_line);
 } connections SEC(".maps");
 
+struct clock {
+	__u64 jiffies; /* when it was set */
+	__u32 tick; /* of connections */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct clock);
+} clocks SEC(".maps");
+
 /* Written by the programs: a region for each external port. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -277,7 +277,13 @@ static __always_inline MUST_CHECK int ask_for_neighbour(struct xdp_md *ctx, cons
 	int delta = (int)length - (int)bpf_xdp_get_buff_len(ctx);
 	__u64 mine = mac_of(out->mac);
 
-	if (zero6(p->asking) || !may_answer(p->domain))
+	struct block block;
+
+	if (!p->hop || !open_block(&block, p->hop))
+		return DROP_ANSWER_LIMITED;
+	struct next_hop *hop = line_of(&block, 0);
+
+	if (zero6(hop->source) || !may_answer(p->domain))
 		return DROP_ANSWER_LIMITED;
 	if (delta && bpf_xdp_adjust_tail(ctx, delta))
 		return DROP_INTERNAL;
@@ -292,7 +298,7 @@ static __always_inline MUST_CHECK int ask_for_neighbour(struct xdp_md *ctx, cons
 		if ((void *)(nd + 1) > data_end)
 			return DROP_INTERNAL;
 		write_ethernet(data, out, 0x3333 | (__u64)group[3] << 16, bpf_htons(ETH_P_IPV6));
-		write_nd(ip, nd, p->asking, group, ND_SOLICITATION, 0, p->gateway, ND_SOURCE_OPTION, mine);
+		write_nd(ip, nd, hop->source, group, ND_SOLICITATION, 0, p->gateway, ND_SOURCE_OPTION, mine);
 		return VERDICT_NONE;
 	}
 	struct arp *arp = at;
@@ -306,7 +312,7 @@ static __always_inline MUST_CHECK int ask_for_neighbour(struct xdp_md *ctx, cons
 	arp->protocol_length = 4;
 	arp->operation = bpf_htons(1);
 	put_mac(arp->sender_mac, mine);
-	__builtin_memcpy(arp->sender, &p->asking[V4], 4);
+	__builtin_memcpy(arp->sender, &hop->source[V4], 4);
 	put_mac(arp->target_mac, 0);
 	__builtin_memcpy(arp->target, &p->gateway[V4], 4);
 	return VERDICT_NONE;

@@ -146,14 +146,17 @@ __noinline int choose_place(__u32 number, const struct flow *flow, struct place 
 }
 
 /* The same, where as much of the region is taken into use as it needs: doubled once, four flows may be in the way still. */
-static __always_inline void make_place(__u32 number, const struct flow *flow, struct place *place)
+__noinline int make_place(__u32 number, const struct flow *flow, struct place *place)
 {
+	if (!flow || !place)
+		return 0;
 	choose_place(number, flow, place);
 	for (__u32 i = 0; i < DOUBLINGS; i++) {
 		if (place->rank >= PLACE_EXPIRED || !grow_connections(number, flow->six))
 			break;
 		choose_place(number, flow, place);
 	}
+	return 0;
 }
 
 /* Writes a flow to a place that was chosen for it. */

@@ -68,8 +68,8 @@ struct packet {
 	__u8 hop_kind, local;
 	__u16 subnet;
 	__u32 target;
+	__u32 hop; /* line of the struct next_hop, over all chunks; 0: no route has led there */
 	__u32 gateway[4]; /* the neighbour, or the record's CA */
-	__u32 asking[4]; /* who asks for the neighbour */
 	__u64 mac; /* the record's, in its low six bytes */
 	__u16 limit; /* longest IP packet that may leave there */
 	/* an ICMP error is owed; type 0: none. (Echo replies have no need of it.) */
@@ -82,6 +82,8 @@ struct packet {
 	__u32 owner;	 /* which owns it */
 	__u64 place;	/* and found there, 0: nowhere */
 	__u32 error_data;
+	__u32 sender; /* of a plain translation: where the packet says that it comes from */
+	__u16 sender_port;
 };
 
 /*
@@ -196,6 +198,14 @@ static __always_inline MUST_CHECK int parse_transport(struct xdp_md *ctx, struct
 	return VERDICT_NONE;
 }
 
+/* Does the frame hold the packet? What is not linear is not counted before it has to be: that is a call. */
+static __always_inline bool holds_packet(struct xdp_md *ctx, struct packet *p, __u32 length)
+{
+	if (p->network + length > p->end && p->origin == FROM_EXTERNAL)
+		p->end = bpf_xdp_get_buff_len(ctx);
+	return p->network + length <= p->end;
+}
+
 static __always_inline MUST_CHECK int parse_ipv4(struct xdp_md *ctx, struct packet *p)
 {
 	void *data_end = (void *)(long)ctx->data_end;
@@ -214,7 +224,7 @@ static __always_inline MUST_CHECK int parse_ipv4(struct xdp_md *ctx, struct pack
 		return DROP_MALFORMED;
 	if (ip->ihl > 5)
 		return DROP_IP_OPTIONS;
-	if (p->length < sizeof(*ip) || p->network + p->length > p->end)
+	if (p->length < sizeof(*ip) || !holds_packet(ctx, p, p->length))
 		return DROP_MALFORMED;
 	__u8 source = ip->saddr & 0xff, destination = ip->daddr & 0xff;
 
@@ -274,7 +284,7 @@ static __always_inline MUST_CHECK int parse_ipv6(struct xdp_md *ctx, struct pack
 	copy6(p->destination, ip->daddr.in6_u.u6_addr32);
 	__u32 length = sizeof(*ip) + bpf_ntohs(ip->payload_len);
 
-	if (ip->version != 6 || p->network + length > p->end)
+	if (ip->version != 6 || !holds_packet(ctx, p, length))
 		return DROP_MALFORMED;
 	p->length = length;
 	int verdict = check_addresses6(p->source, p->destination);
@@ -298,18 +308,9 @@ static __always_inline MUST_CHECK int parse_ipv6(struct xdp_md *ctx, struct pack
 	return parse_transport(ctx, p, header);
 }
 
-/* The reference model has the same function. */
-static __always_inline __u32 hash_tuple(const struct packet *p, __u32 ports, __u8 protocol)
+/* The reference model has the same function, of both addresses as one word, and ports in the machine's order. */
+static __always_inline __u32 hash_words(__u32 h, __u32 ports, __u8 protocol)
 {
-	__u32 h;
-
-	if (is_six(p)) {
-		h = 0;
-		for (int i = 0; i < 4; i++)
-			h ^= rotate_left(bpf_ntohl(p->source[i]), i * 5) ^ rotate_left(bpf_ntohl(p->destination[i]), (16 + i * 5) & 31);
-	} else {
-		h = bpf_ntohl(p->source[V4]) ^ rotate_left(bpf_ntohl(p->destination[V4]), 16);
-	}
 	h *= 0x9E3779B1;
 	h ^= ports * 0x85EBCA6B;
 	h ^= protocol * 0xC2B2AE35;
@@ -321,10 +322,31 @@ static __always_inline __u32 hash_tuple(const struct packet *p, __u32 ports, __u
 	return h;
 }
 
+static __always_inline __u32 both_addresses4(__u32 source, __u32 destination)
+{
+	return bpf_ntohl(source) ^ rotate_left(bpf_ntohl(destination), 16);
+}
+
+static __always_inline __u32 both_ports(__u16 source, __u16 destination)
+{
+	return (__u32)bpf_ntohs(source) << 16 | bpf_ntohs(destination);
+}
+
+static __always_inline __u32 hash_tuple(const struct packet *p, __u32 ports, __u8 protocol)
+{
+	__u32 h = 0;
+
+	if (!is_six(p))
+		return hash_words(both_addresses4(p->source[V4], p->destination[V4]), ports, protocol);
+	for (int i = 0; i < 4; i++)
+		h ^= rotate_left(bpf_ntohl(p->source[i]), i * 5) ^ rotate_left(bpf_ntohl(p->destination[i]), (16 + i * 5) & 31);
+	return hash_words(h, ports, protocol);
+}
+
 /* Entropy for tunnels, and the choice among equal routes. */
 static __always_inline __u32 flow_hash(const struct packet *p)
 {
-	__u32 ports = p->fragment ? 0 : (__u32)bpf_ntohs(p->source_port) << 16 | bpf_ntohs(p->destination_port);
+	__u32 ports = p->fragment ? 0 : both_ports(p->source_port, p->destination_port);
 
 	return hash_tuple(p, ports, p->protocol);
 }

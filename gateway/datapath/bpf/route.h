@@ -86,10 +86,10 @@ static __always_inline MUST_CHECK int find_route(struct packet *p)
 	p->hop_kind = hop->kind;
 	p->target = hop->target;
 	p->subnet = hop->subnet;
+	p->hop = p->table.line + line;
 	p->mac = mac_of(hop->mac);
 	copy6(p->gateway, hop->gateway);
 	if (hop->kind == NEXT_HOP_EXTERNAL) {
-		copy6(p->asking, hop->source);
 		if (zero6(hop->gateway))
 			copy6(p->gateway, p->destination);
 	}

@@ -127,13 +127,13 @@ static __always_inline __u32 choose_member(const struct block *block, __u32 hash
 	struct choice *choice = line_of(block, 0);
 	__u32 slot = (__u64)hash * choice->slot_count >> 32;
 
-	return choice->slot_count ? *(__u16 *)address_in(block, choice->slots, slot * sizeof(__u16)) : 0;
+	return choice->slot_count ? *(volatile __u16 *)address_in(block, choice->slots, slot * sizeof(__u16)) : 0;
 }
 
 /* Like flow_hash, of as much of the tuple as the rule says. */
 static __always_inline __u32 balance_hash(const struct packet *p, __u8 distribution)
 {
-	__u32 ports = distribution == 5 ? (__u32)bpf_ntohs(p->source_port) << 16 | bpf_ntohs(p->destination_port) : 0;
+	__u32 ports = distribution == 5 ? both_ports(p->source_port, p->destination_port) : 0;
 
 	return hash_tuple(p, ports, distribution == 2 ? 0 : p->protocol);
 }

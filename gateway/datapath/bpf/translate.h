@@ -9,6 +9,7 @@ enum translate { /* bits of packet.translated */
 	TRANSLATE_DESTINATION = 2, /* to what the packet in hand says */
 	TRANSLATE_QUOTED_SOURCE = 4,
 	TRANSLATE_QUOTED_DESTINATION = 8,
+	TRANSLATE_PLAIN = 16, /* both ends of an IPv4 packet with ports, without a struct rewriting */
 };
 
 struct end {
@@ -64,7 +65,7 @@ static __always_inline __u64 exchange_address(__u32 *at, const __u32 *address, b
 /* A checksum after words that it covers changed by `delta`. */
 static __always_inline __u16 follow(__u16 check, __u64 delta)
 {
-	return ~fold_sum((__u64)(__u16)~check + fold_sum(delta));
+	return ~fold_sum((__u64)(__u16)~check + delta);
 }
 
 /* UDP's zero means that there is none (RFC 768). */
@@ -201,5 +202,28 @@ __noinline int translate(struct xdp_md *ctx)
 			delta += exchange16(transport + 2, p->destination_port);
 	}
 	transport[1] = follow(transport[1], delta);
+	return VERDICT_NONE;
+}
+
+/* The same for an IPv4 packet with ports; its ends are addresses, and ports above them. */
+__noinline int translate_plain(struct xdp_md *ctx, __u32 network, __u64 source, __u64 destination)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	struct iphdr *ip = (void *)(long)ctx->data + (network & 0xff);
+	__u16 *transport = (void *)(ip + 1);
+
+	if ((void *)(transport + 4) > data_end)
+		return DROP_INTERNAL;
+	__u64 addresses = exchange32(&ip->saddr, source) + exchange32(&ip->daddr, destination);
+	__u64 ports = exchange16(transport, source >> 32) + exchange16(transport + 1, destination >> 32);
+
+	ip->check = follow(ip->check, addresses);
+	if (ip->protocol == IPPROTO_UDP) {
+		transport[3] = follow_udp(transport[3], addresses + ports);
+		return VERDICT_NONE;
+	}
+	if ((void *)(transport + 9) > data_end || bpf_ntohs(ip->tot_len) < sizeof(*ip) + 18)
+		return DROP_MALFORMED;
+	transport[8] = follow(transport[8], addresses + ports);
 	return VERDICT_NONE;
 }
