@@ -71,14 +71,13 @@ class Evidence:
         if self._known:
             return self._known
         ours, theirs = identities(self.connection)
-        identity = f"our identity {ours or 'in it'}, or that it is {theirs}: IKEv2 answers all three alike"
-        if isinstance(self.connection.authentication, PskAuthentication):
-            text = f"the peer rejected our pre-shared key, {identity}, and only its log tells which"
-            return Cause("authentication_rejected", text)
-        text = (
-            f"the peer rejected our certificate, whose issuer it must trust, {identity}, and only its log tells which"
+        which = (
+            f"our identity {ours or 'in it'}, or that it is {theirs}:"
+            " IKEv2 answers all three alike, and only the peer's log tells which"
         )
-        return Cause("certificate_rejected", text)
+        if isinstance(self.connection.authentication, PskAuthentication):
+            return Cause("authentication_rejected", f"the peer rejected our pre-shared key, {which}")
+        return Cause("certificate_rejected", f"the peer rejected our certificate, whose issuer it must trust, {which}")
 
     def _other_key(self, match: re.Match[str]) -> Cause:
         text = f"the pre-shared key of the peer {match[1]} is not ours: set the same at both ends"

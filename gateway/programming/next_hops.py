@@ -51,15 +51,19 @@ def find(ports: Ports, wanted: Mapping[NextHop, int], seconds: float) -> None:
 
     `wanted`: the number of each one's port.
     """
-    unknown = {hop: number for hop, number in wanted.items() if not ports.knows(number, hop.address)}
+    unknown = _unknown(ports, wanted)
     for hop, number in unknown.items():
         _ask(ports.asker(number), hop)
     deadline = time.monotonic() + seconds
-    while any(not ports.knows(number, hop.address) for hop, number in unknown.items()):
+    while unknown := _unknown(ports, unknown):
         if time.monotonic() > deadline:
             log.warning("next_hop_silent", addresses=sorted(hop.address for hop in unknown))
             return
         time.sleep(_LOOK_EVERY_S)
+
+
+def _unknown(ports: Ports, hops: Mapping[NextHop, int]) -> dict[NextHop, int]:
+    return {hop: number for hop, number in hops.items() if not ports.knows(number, hop.address)}
 
 
 def _ask(asker: Asker, hop: NextHop) -> None:

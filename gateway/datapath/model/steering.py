@@ -26,7 +26,7 @@ def of_peer(passage: Passage, origin: Origin, packet: Packet) -> Exit | None:
         return peer.exit
     if packet.destination in origin.domain.local:
         return None
-    passage.note("steer", origin.domain.entry, f"{packet.destination} is an end of tunnels, of none that expects it.")
+    passage.note("steer", origin.domain.entry, f"{packet.destination} is an end of tunnels, and none expects it.")
     if packet.protocol != UDP:
         raise dropped(DropReason.VIP_NOT_SERVED)
     source = packet.destination

@@ -57,7 +57,7 @@ def test_another_key_is_told_as_such_once_the_site_tries(scene: Scene) -> None:
     assert replace(scene.begin(secret="another"), at=refused.at) == refused, "IKEv2 does not tell them apart"
     assert refused.text == (
         "the peer rejected our pre-shared key, our identity red.gateway.example, or that it is site.red.example: "
-        "IKEv2 answers all three alike, and only its log tells which"
+        "IKEv2 answers all three alike, and only the peer's log tells which"
     )
     assert scene.when_the_site_tries().text == (
         "the pre-shared key of the peer site.red.example is not ours: set the same at both ends"

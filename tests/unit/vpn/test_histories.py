@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.policy.model import IpsecConnection
+from gateway.policy.model import CertificateAuthentication, IpsecConnection
+from gateway.policy.secret import Secret
 from vpn.associations import ChildSa, IkeSa, associations
 from vpn.histories import Histories
 from vpn.kernel import Backend
@@ -167,6 +168,16 @@ def test_a_diagnosis_tells_a_peer_that_does_not_know_us(scene: Scene, lines: lis
     (tunnel,) = scene.histories.undiagnosed()
     scene.histories.diagnosed(tunnel, lines)
     assert words in scene.status().text
+
+
+def test_a_refused_certificate_is_told_as_such(connection: Make) -> None:
+    certificate = CertificateAuthentication("a certificate", Secret("a key"), "an authority")
+    scene = Scene(connection(authentication=certificate, local_id=None))
+    scene.says("received AUTHENTICATION_FAILED notify error")
+    error = scene.status().last_error
+    assert error
+    assert error.code == "certificate_rejected"
+    assert "rejected our certificate, whose issuer it must trust, our identity in it, or that it is" in error.text
 
 
 def test_another_definition_begins_anew_and_keeps_the_log(scene: Scene, connection: Make) -> None:
