@@ -50,7 +50,7 @@ class DomainServices:
 class Serving:
     """What packets meet of a policy's services now.
 
-    By RDID the states of pools, and the compartments that stand; by RDID and name the tunnels.
+    By RDID the states of pools, by key the compartments that stand, by RDID and name the tunnels.
     """
 
     pools: Mapping[str, Mapping[Choice, PoolState]] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from gateway.underlay.netlink import RT_TABLE_MAIN, Requests
 
 NEXT_HOPS = {4: "169.254.0.1", 6: "fe80::1"}  # the datapath, by whose MAC alone it is reached
 _DOOMED = 0x74677740  # a group of interfaces that nobody else uses
+_LOCKED_MTU = 1 << 2  # of RTAX_MTU: a forwarded packet heeds it
 _FAMILIES = {4: AF_INET, 6: AF_INET6}
 
 
@@ -48,11 +49,15 @@ class AssignedAddress:
 
 @dataclass(frozen=True, slots=True)
 class RouteToDatapath:
-    """A prefix by an interface to the datapath; `source` is the address that packets get by themselves."""
+    """A prefix by an interface to the datapath; `source` is the address that packets get by themselves.
+
+    `mtu` is the largest packet that goes there whole, in bytes; 0: what the interface takes.
+    """
 
     prefix: IPv4Network | IPv6Network
     interface: int
     source: str | None
+    mtu: int = 0
 
 
 def make(requests: Requests, changes: Iterable[Change]) -> None:
@@ -137,13 +142,16 @@ def no_route(held: RouteToDatapath) -> Change:
 
 def _route(kind: int, wanted: RouteToDatapath) -> Any:
     version = wanted.prefix.version
-    attributes = [
+    attributes: list[tuple[str, Any]] = [
         ("RTA_DST", str(wanted.prefix.network_address)),
         ("RTA_GATEWAY", NEXT_HOPS[version]),
         ("RTA_OIF", wanted.interface),
     ]
     if wanted.source:
         attributes.append(("RTA_PREFSRC", wanted.source))
+    if wanted.mtu:
+        metrics = [("RTAX_LOCK", _LOCKED_MTU), ("RTAX_MTU", wanted.mtu)]
+        attributes.append(("RTA_METRICS", {"attrs": metrics}))
     request = _request(rtmsg.rtmsg, kind, attributes)
     request["family"] = _FAMILIES[version]
     request["dst_len"] = wanted.prefix.prefixlen

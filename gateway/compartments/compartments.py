@@ -43,24 +43,24 @@ class Compartments:
 
     @property
     def faults(self) -> Mapping[str, str]:
-        """What kept a compartment from being as wanted at the last `reconcile`, and how to mend it, by RDID."""
+        """What kept a compartment from being as wanted at the last `reconcile`, and how to mend it, by key."""
         return self._faults
 
     def left_behind(self, wanted: Mapping[str, CompartmentSpecification]) -> dict[str, Compartment]:
-        """Return, of those wanted, the ones that a former daemon left, by RDID; nobody has looked into them yet."""
+        """Return, of those wanted, the ones that a former daemon left, by key; nobody has looked into them yet."""
         indexes = {name: index for index, name in socket.if_nameindex()}
         found = {}
-        for routing_domain, name in self._names_of(wanted).items():
-            specification = wanted[routing_domain]
+        for key, name in self._names_of(wanted).items():
+            specification = wanted[key]
             legs = {INSIDE: name.inside} | ({OUTSIDE: name.outside} if specification.outside_addresses else {})
             if namespaces.identity(name.namespace) and all(leg.interface in indexes for leg in legs.values()):
                 there = {leg: Leg(n.interface, indexes[n.interface], leg, n.mac) for leg, n in legs.items()}
                 path = namespaces.path(name.namespace)
-                found[routing_domain] = Compartment(specification, path, there[INSIDE], there.get(OUTSIDE))
+                found[key] = Compartment(specification, path, there[INSIDE], there.get(OUTSIDE))
         return found
 
     def reconcile(self, wanted: Mapping[str, CompartmentSpecification]) -> dict[str, Compartment]:
-        """Make the compartments be those wanted, by RDID; return those that are.
+        """Make the compartments be those wanted, by key; return those that are.
 
         What this daemon has seen to be right is looked into again only if its interfaces or its namespace changed. One
         that fails is in `faults`, holds up no other, and is taken up again by the next call. Raises OSError where no
@@ -72,27 +72,27 @@ class Compartments:
         self._remove_others({name.namespace for name in names.values()})
         standing: dict[str, _Standing] = {}
         with gateway_side(self._router_mac) as gateway:
-            for routing_domain, name in names.items():
-                specification = wanted[routing_domain]
+            for key, name in names.items():
+                specification = wanted[key]
                 try:
-                    standing[routing_domain] = self._stand(specification, name, gateway)
+                    standing[key] = self._stand(specification, name, gateway)
                 except OSError as error:
-                    self._faults[routing_domain] = _fault(routing_domain, name, error)
+                    self._faults[key] = _fault(specification, name, error)
         self._standing = standing
-        return {routing_domain: one.compartment for routing_domain, one in standing.items()}
+        return {key: one.compartment for key, one in standing.items()}
 
     def _names_of(self, wanted: Mapping[str, CompartmentSpecification]) -> dict[str, Names]:
         """Name each, but for one whose names are another's already."""
-        names = {routing_domain: names_of(self._gateway, routing_domain) for routing_domain in sorted(wanted)}
+        names = {key: names_of(self._gateway, key) for key in sorted(wanted)}
         holders: dict[str, str] = {}
-        for routing_domain, name in names.items():
-            holder = holders.setdefault(name.namespace, routing_domain)
-            if holder != routing_domain:
-                self._faults[routing_domain] = (
-                    f"routing domain {routing_domain}: its compartment would be {name.namespace}, which is that of "
+        for key, name in names.items():
+            holder = holders.setdefault(name.namespace, key)
+            if holder != key:
+                self._faults[key] = (
+                    f"routing domain {key}: its compartment would be {name.namespace}, which is that of "
                     f"{holder}: give one of the two another RDID"
                 )
-        return {routing_domain: names[routing_domain] for routing_domain in holders.values()}
+        return {key: names[key] for key in holders.values()}
 
     def _remove_others(self, wanted: set[str]) -> None:
         others = [name for name in namespaces.names() if is_ours(self._gateway, name) and name not in wanted]
@@ -104,13 +104,15 @@ class Compartments:
     def _stand(self, specification: CompartmentSpecification, names: Names, gateway: GatewaySide) -> _Standing:
         """Make, adopt or change one. Raises OSError."""
         identity = namespaces.identity(names.namespace)
-        before = self._standing.get(specification.routing_domain)
+        before = self._standing.get(specification.key)
         if before and before.identity == identity and _unchanged(before.compartment, specification, gateway):
             return before
 
         def furnish() -> dict[str, Leg]:
             settings.set_defaults()
-            firewall.ensure(specification.outside_addresses)
+            firewall.ensure(specification)
+            if specification.for_fragments:
+                settings.set_fragments()
             return wire(specification, names, gateway)
 
         def furnish_and_keep() -> tuple[dict[str, Leg], int]:  # named last: until then it ends with whatever goes wrong
@@ -131,9 +133,11 @@ def _unchanged(compartment: Compartment, specification: CompartmentSpecification
     )
 
 
-def _fault(routing_domain: str, names: Names, error: OSError) -> str:
+def _fault(specification: CompartmentSpecification, names: Names, error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
+    purpose = " for fragments" if specification.for_fragments else ""
     return (
-        f"routing domain {routing_domain}: its compartment {names.namespace} is not as it should be: "
+        f"routing domain {specification.routing_domain}: its compartment{purpose} {names.namespace} "
+        "is not as it should be: "
         f"{where}{error.strerror or error}; {_MENDS.get(error.errno or 0, _MEND)}"
     )

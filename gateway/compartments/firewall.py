@@ -1,11 +1,15 @@
-"""What may pass in a compartment: nothing of the tenant leaves by the outside in clear, and nothing enters there so."""
+"""What may pass in a compartment: nothing of the tenant leaves by the outside in clear, and nothing enters there so.
+
+One for fragments gives back what came, and that is all: nothing is delivered there, and nothing is said. Linux puts
+fragments together where connections are looked at (`ct`), and looks no further at what is untracked.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from gateway.compartments.nftables import Nftables
-from gateway.compartments.specification import INSIDE, OUTSIDE
+from gateway.compartments.specification import INSIDE, OUTSIDE, CompartmentSpecification
 
 _TABLE = "inet tenant_gateway"
 _TUNNELS = '{ "ipsec*", "xfrm*" }'
@@ -28,9 +32,9 @@ _FAMILIES = {
 }
 
 
-def ensure(outside_addresses: Sequence[str]) -> None:
+def ensure(specification: CompartmentSpecification) -> None:
     """Give the calling thread's namespace the rules, if it has not got them. Raises NftablesError."""
-    wanted = _table(outside_addresses)
+    wanted = _returning() if specification.for_fragments else _table(specification.outside_addresses)
     with Nftables() as nftables:
         if nftables.table(_TABLE) != wanted:
             nftables.replace(_TABLE, wanted)
@@ -44,11 +48,26 @@ def _table(outside_addresses: Sequence[str]) -> str:
         _chain("forward", forward),
         _chain("output", [_NO_MULTICAST, f'oifname != "{OUTSIDE}" accept', *_leaving(outside_addresses)]),
     ]
+    return _joined(chains)
+
+
+def _returning() -> str:
+    return _joined(
+        [
+            _chain("prerouting", ["notrack"], priority="raw", policy="accept"),
+            _chain("input", []),
+            _chain("forward", [f'iifname "{INSIDE}" oifname "{INSIDE}" ct state untracked accept']),
+            _chain("output", []),
+        ]
+    )
+
+
+def _joined(chains: Sequence[str]) -> str:
     return f"table {_TABLE} {{\n" + "\n".join(chains) + "}\n"
 
 
-def _chain(hook: str, rules: Sequence[str]) -> str:
-    lines = [f"type filter hook {hook} priority filter; policy drop;", *rules]
+def _chain(hook: str, rules: Sequence[str], priority: str = "filter", policy: str = "drop") -> str:
+    lines = [f"type filter hook {hook} priority {priority}; policy {policy};", *rules]
     return f"\tchain {hook} {{\n" + "".join(f"\t\t{line}\n" for line in lines) + "\t}\n"
 
 

@@ -24,6 +24,13 @@ _ON_GATEWAYS_SIDE = {
     "ipv6": {"disable_ipv6": 1},
 }
 
+_FRAGMENTS = {  # fragments wait for the others of their packet in so much memory for so many seconds, in each family
+    "ipv4/ipfrag_high_thresh": 4 << 20,
+    "ipv4/ipfrag_time": 1,
+    "netfilter/nf_conntrack_frag6_high_thresh": 4 << 20,
+    "netfilter/nf_conntrack_frag6_timeout": 1,
+}
+
 _SIOCETHTOOL = 0x8946  # linux/sockios.h; the rest linux/ethtool.h
 _OFFLOADS = {  # how to ask, how to set: what it is to be
     (0x14, 0x15): 0,  # receive checksums
@@ -37,6 +44,12 @@ def set_defaults() -> None:
     """Set what interfaces to come will have. Raises OSError."""
     for interface in ("all", "default"):
         _set(interface, _IN_COMPARTMENT)
+
+
+def set_fragments() -> None:
+    """Bound what waits to be put in order; to be called when nftables has had Linux do that. Raises OSError."""
+    for name, value in _FRAGMENTS.items():
+        _ensure(f"/proc/sys/net/{name}", str(value).encode())
 
 
 def set_inner_end(interface: str) -> None:

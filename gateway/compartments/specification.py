@@ -11,7 +11,7 @@ class CompartmentSpecification:
 
     The first address of each family is the source where nothing else is said. `inside_prefixes` are reached by the
     inside; everything else by the outside, or by the inside too where there are no outside addresses. `mtu` is that of
-    both legs, in bytes.
+    both legs, in bytes. With `for_fragments` nothing lives there: Linux puts fragments in order, and gives them back.
     """
 
     routing_domain: str
@@ -19,6 +19,17 @@ class CompartmentSpecification:
     outside_addresses: tuple[str, ...] = ()
     inside_prefixes: tuple[str, ...] = ()
     mtu: int = 1500
+    for_fragments: bool = False
+
+    @property
+    def key(self) -> str:
+        """What tells the compartments of a gateway apart: the RDID, but for those for fragments."""
+        return key_for_fragments(self.routing_domain) if self.for_fragments else self.routing_domain
+
+
+def key_for_fragments(routing_domain: str) -> str:
+    """Return the key of the compartment that puts a routing domain's fragments in order."""
+    return f"{routing_domain}, fragments"
 
 
 @dataclass(frozen=True, slots=True)

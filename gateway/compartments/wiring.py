@@ -18,6 +18,7 @@ from gateway.compartments.specification import INSIDE, OUTSIDE, CompartmentSpeci
 from gateway.underlay.messages import OUR_PROTOCOL, address_of, attributes_of, mac_of, neighbour_of, route_of
 from gateway.underlay.netlink import RT_TABLE_MAIN, Requests
 
+SMALLEST_PATH = 1280  # bytes: fragments that are made anew fit wherever IPv6 does (RFC 8200, section 5)
 _DEFAULTS = ("0.0.0.0/0", "::/0")
 _HEADER_BYTES = 16  # struct nlmsghdr
 _ROUTE_PROTOCOL_OFFSET = _HEADER_BYTES + 5  # rtm_protocol of struct rtmsg
@@ -131,12 +132,13 @@ def _route(requests: Requests, specification: CompartmentSpecification, indexes:
 
 
 def _wanted_routes(specification: CompartmentSpecification, indexes: Mapping[str, int]) -> Iterator[RouteToDatapath]:
+    mtus = {4: SMALLEST_PATH if specification.for_fragments else 0, 6: 0}  # of IPv6, senders alone may fragment
     way_out = OUTSIDE if OUTSIDE in indexes else INSIDE
     sources = {INSIDE: specification.inside_addresses, OUTSIDE: specification.outside_addresses}
     for leg, prefixes in ((INSIDE, specification.inside_prefixes), (way_out, _DEFAULTS)):
         for prefix in map(ip_network, prefixes):
             of_family = (address for address in sources[leg] if (":" in address) == (prefix.version == 6))
-            yield RouteToDatapath(prefix, indexes[leg], next(of_family, None))
+            yield RouteToDatapath(prefix, indexes[leg], next(of_family, None), mtus[prefix.version])
 
 
 def _our_routes(requests: Requests) -> Iterator[RouteToDatapath]:
@@ -144,7 +146,7 @@ def _our_routes(requests: Requests) -> Iterator[RouteToDatapath]:
         if message.table == RT_TABLE_MAIN and message.data[_ROUTE_PROTOCOL_OFFSET] == OUR_PROTOCOL:
             route = route_of(message.decode())
             for hop in route.next_hops:
-                yield RouteToDatapath(route.prefix, hop.interface_index, route.preferred_source)
+                yield RouteToDatapath(route.prefix, hop.interface_index, route.preferred_source, route.mtu)
 
 
 def _colons(mac: str) -> str:

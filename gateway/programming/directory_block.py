@@ -14,17 +14,28 @@ from gateway.programming.hash_table import add_table
 
 PORT_PROVIDER = 1
 PORT_EXTERNAL = 2
+PORT_FRAGMENTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class PortEntry:
-    """A port that packets may come in by. `domain`: the number of the one that its l3 connection is bound to, or 0."""
+    """A port that packets may come in by. `domain`: the number of the one that its l3 connection is bound to, or 0.
+
+    `fragments`: nothing but fragments comes there, which have been put in order.
+    """
 
     number: int
     interface_index: int
     vlan: int
     provider: bool
     domain: int
+    fragments: bool = False
+
+    def flags(self) -> int:
+        """Return what the programs are told of it."""
+        if self.fragments:
+            return PORT_FRAGMENTS
+        return (PORT_PROVIDER if self.provider else 0) | (PORT_EXTERNAL if self.domain else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +76,7 @@ def compile_directory(directory: Directory, layout: Layout) -> Bytes:
         row["key"] = port.interface_index << 12 | port.vlan
         row["index"] = port.number
         row["target"] = port.domain
-        row["mac"][0] = (PORT_PROVIDER if port.provider else 0) | (PORT_EXTERNAL if port.domain else 0)
+        row["mac"][0] = port.flags()
     header["ports"] = add_table(builder, ports).values()
     vsids = numpy.zeros(len(directory.vsids), layout.struct("cell"))
     vsids["key"] = [vsid for vsid, _ in directory.vsids]

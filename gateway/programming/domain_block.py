@@ -13,7 +13,7 @@ from gateway.policy.model import LookupRecord, RoutingDomain
 from gateway.programming.block import LINE_BYTES, BlockBuilder, Bytes, CapacityError
 from gateway.programming.encoding import cells_for, mac_bytes, words_of
 from gateway.programming.hash_table import add_table
-from gateway.programming.routes import Inside, PortName, connection_port, routed_records, routes_of
+from gateway.programming.routes import Inside, Neighbour, PortName, connection_port, routed_records, routes_of
 from gateway.programming.routes_block import Places, add_hops, add_trie
 from gateway.programming.service_plan import Origin, Plan, outbound_rules
 from gateway.programming.services_block import TARGET_FRONTEND, add_services
@@ -45,6 +45,7 @@ class Surroundings:
     choices: Mapping[Origin, int] = field(default_factory=dict)  # their numbers
     elsewhere: Mapping[str, Target] = field(default_factory=dict)  # addresses that other domains' frontends have here
     inside: Inside | None = None
+    fragments: Neighbour | None = None  # who puts them in order
     legs: tuple[PortName, ...] = ()  # of compartments, besides the ports of connections
 
 
@@ -202,6 +203,9 @@ class _DomainBlock:
                     row["service4"] = words_of(address)[3]
                 else:
                     row["service6"] = words_of(address)
+        if self._around.fragments is not None:
+            port, mac = self._around.fragments
+            row["fragments"], row["fragments_mac"] = self._around.places.port(port), list(mac_bytes(mac))
         return row
 
     def _fill_subnets(self, subnets: Any) -> None:

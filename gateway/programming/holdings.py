@@ -8,7 +8,7 @@ from gateway.configuration import GatewayConfiguration
 from gateway.policy.internet import INTERNET
 from gateway.policy.model import RoutingDomain
 from gateway.programming.directory_block import Directory, PortEntry, RewriteEntry
-from gateway.programming.routes import PortName, connection_port, routed_records
+from gateway.programming.routes import Neighbour, PortName, connection_port, routed_records
 
 HostNumber: TypeAlias = Callable[[str], int]
 PortFacts: TypeAlias = Callable[[str, int], tuple[int, int]]  # (interface, VLAN) -> (port number, interface index or 0)
@@ -16,7 +16,7 @@ PortFacts: TypeAlias = Callable[[str, int], tuple[int, int]]  # (interface, VLAN
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """VSIDs, external ports, rewritten addresses (PA, CA, VSID).
+    """VSIDs, external ports, rewritten addresses (PA, CA, VSID). `fragments`: which of the ports give fragments back.
 
     `public`: addresses outside, each with the number of its frontend; they lie in the Internet's table.
     `endpoints` (PA, encapsulation) it sends to and `sources` (PA) that may send for it are common to all domains.
@@ -28,6 +28,7 @@ class Holdings:
     endpoints: frozenset[tuple[str, str]] = frozenset()
     sources: frozenset[str] = frozenset()
     public: frozenset[tuple[str, int]] = frozenset()
+    fragments: frozenset[PortName] = frozenset()
 
     def unshared(self) -> tuple[frozenset[int], frozenset[PortName], frozenset[tuple[str, str, int]]]:
         """Return what only one domain can have in the directory."""
@@ -35,7 +36,12 @@ class Holdings:
 
     def shared_with(self, other: "Holdings") -> "Holdings":
         """Return what both hold of that which only one domain can have."""
-        return Holdings(self.vsids & other.vsids, self.ports & other.ports, self.rewrites & other.rewrites)
+        return Holdings(
+            vsids=self.vsids & other.vsids,
+            ports=self.ports & other.ports,
+            rewrites=self.rewrites & other.rewrites,
+            fragments=self.fragments & other.fragments,
+        )
 
 
 NOTHING = Holdings()
@@ -47,12 +53,15 @@ def holdings_of(
     sources: frozenset[str],
     legs: Iterable[PortName] = (),
     public: frozenset[tuple[str, int]] = frozenset(),
+    fragments: Neighbour | None = None,
 ) -> Holdings:
     """Work out what a domain's policy holds. `legs`: ports of compartments that are its."""
+    fragments_ports = frozenset([fragments[0]] if fragments else [])
     return Holdings(
         vsids=frozenset(subnet.vsid for subnet in domain.virtual_subnets),
         ports=frozenset(connection_port(connection, port_vlans) for connection in domain.l3_connections())
-        | frozenset(legs),
+        | frozenset(legs)
+        | fragments_ports,
         rewrites=frozenset(
             (record.provider_address, record.customer_address, record.vsid)
             for record in routed_records(domain)
@@ -61,6 +70,7 @@ def holdings_of(
         endpoints=frozenset((record.provider_address, record.encapsulation) for record in domain.lookup_records),
         sources=sources,
         public=public,
+        fragments=fragments_ports,
     )
 
 
@@ -103,14 +113,14 @@ def directory_of(
 ) -> Directory:
     """Lay out who holds what, for the interfaces that are there. `interfaces`: by the names of ports."""
     bound = {(interfaces[name], vlan): numbers[rdid] for rdid, each in holdings.items() for name, vlan in each.ports}
+    fragments = {(interfaces[name], vlan) for each in holdings.values() for name, vlan in each.fragments}
     provider = {(port.interface, port.vlan) for port in configuration.ports if port.role == "provider"}
     entries = []
     for interface, vlan in sorted(provider | bound.keys()):
         number, index = facts(interface, vlan)
         if index:
-            entries.append(
-                PortEntry(number, index, vlan, (interface, vlan) in provider, bound.get((interface, vlan), 0))
-            )
+            at = interface, vlan
+            entries.append(PortEntry(number, index, vlan, at in provider, bound.get(at, 0), at in fragments))
     rewrites = [
         RewriteEntry(address, customer, numbers[rdid], vsid)
         for rdid, each in holdings.items()

@@ -26,6 +26,7 @@ _GENERATION_SHIFT = numpy.uint64(56)
 _TRANSLATED = numpy.uint64(1 << 44)
 _RULE_SHIFT = numpy.uint64(48)
 _MEMBER_MASK = numpy.uint64(0xFFFF)
+_COUNTERS = ("traffic", "drops", "answer_budgets", "fragment_budgets")  # of domains; an older version may lack some
 
 Words: TypeAlias = numpy.typing.NDArray[numpy.uint64]
 
@@ -56,7 +57,7 @@ class Memory:
         self._connections = maps["connections"].mmap().view(numpy.uint64).reshape(-1, 8)
         self._space = Space("the table memory", len(self._arena) // LINE_BYTES, CHUNK_LINES)
         self._connection_space = Space("the connection table", maps["connections"].max_entries)
-        self._counters = [maps[name] for name in ("traffic", "drops", "answer_budgets")]
+        self._counters = [maps[name] for name in _COUNTERS if name in maps]
         self._retired: list[Placed] = []
         self._retired_choices: list[int] = []
         self._reserved: set[int] = set()  # numbers of domains without a table yet

@@ -11,10 +11,10 @@ from gateway.policy.model import RoutingDomain
 from gateway.policy.public import default_local_address
 from gateway.programming.domain_block import Target
 from gateway.programming.holdings import Holdings
-from gateway.programming.routes import Inside, PortName, connection_port
+from gateway.programming.routes import Inside, Neighbour, PortName, connection_port
 from gateway.programming.service_plan import Plan, PlannedFrontend
 
-Steering: TypeAlias = Mapping[str, Mapping[str, tuple[PortName, str]]]  # own address -> peer -> port, MAC
+Steering: TypeAlias = Mapping[str, Mapping[str, Neighbour]]  # own address -> peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,11 @@ def inside_of(compartment: Compartment | None) -> Inside | None:
     return Inside(port_of_leg(compartment.inside), compartment.inside.mac, compartment.specification.inside_addresses)
 
 
+def neighbour_at(compartment: Compartment | None) -> Neighbour | None:
+    """Return the other end of the leg of a compartment that has but one."""
+    return (port_of_leg(compartment.inside), compartment.inside.mac) if compartment else None
+
+
 def public_addresses(holdings: Mapping[int, Holdings]) -> dict[str, Target]:
     """Return whose the public addresses are, from what domains hold by their numbers."""
     return {address: (number, frontend) for number, held in holdings.items() for address, frontend in held.public}
@@ -58,9 +63,9 @@ def public_addresses(holdings: Mapping[int, Holdings]) -> dict[str, Target]:
 
 def steering_of(
     domains: Iterable[RoutingDomain], compartments: Mapping[str, Compartment], ports: Mapping[str, Port]
-) -> dict[str, dict[str, tuple[PortName, str]]]:
+) -> dict[str, dict[str, Neighbour]]:
     """Return to which compartment the peers of tunnels belong."""
-    found: dict[str, dict[str, tuple[PortName, str]]] = {}
+    found: dict[str, dict[str, Neighbour]] = {}
     for domain in domains:
         compartment = compartments.get(domain.id)
         outside = compartment.outside if compartment else None

@@ -17,7 +17,7 @@ from gateway.programming.holdings import holdings_of
 from gateway.programming.memory import Memory, Placed
 from gateway.programming.places import Places
 from gateway.programming.programmed import NOTHING_INHERITED, Inherited, Lists, Prepared, Programmed
-from gateway.programming.routes import Inside, PortName
+from gateway.programming.routes import Inside, Neighbour, PortName
 from gateway.programming.service_plan import Plan, plan_services
 
 GENERATIONS = 255
@@ -30,6 +30,7 @@ class Around:
     siblings: Siblings = field(default_factory=dict)
     states: States = field(default_factory=dict)
     inside: Inside | None = None
+    fragments: Neighbour | None = None
     legs: tuple[PortName, ...] = ()
     plan: Plan | None = None
     elsewhere: Mapping[str, Target] = field(default_factory=dict)
@@ -107,6 +108,7 @@ class Preparation:
             choices={chooser: held.number for chooser, held in choices.items()},
             elsewhere=around.elsewhere,
             inside=around.inside,
+            fragments=around.fragments,
             legs=around.legs,
         )
         block, generation = _compiled(domain, surroundings, old)
@@ -115,7 +117,7 @@ class Preparation:
         return Programmed(
             number=number,
             placed=old.placed if old and _same(block, old.placed) else self._memory.place(block),
-            holdings=holdings_of(domain, self._vlans, sources, around.legs, plan.public()),
+            holdings=holdings_of(domain, self._vlans, sources, around.legs, plan.public(), around.fragments),
             domain=domain,
             generation=generation,
             moving=moving,

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Collection, Iterable, Mapping
 
-from gateway.compartments.specification import Compartment
+from gateway.compartments.specification import Compartment, key_for_fragments
 from gateway.configuration import GatewayConfiguration
 from gateway.datapath.layout import Layout
 from gateway.datapath.libbpf import BpfError
@@ -25,6 +25,7 @@ from gateway.programming.outside import (
     inside_of,
     internet_of,
     legs_of,
+    neighbour_at,
     port_of_leg,
     public_addresses,
     steering_of,
@@ -131,7 +132,7 @@ class Programmer:
             }
 
     def compartments_changed(self, compartments: Mapping[str, Compartment]) -> dict[str, str]:
-        """Make these, by RDID, all compartments that packets can go to; {RDID: why} for domains whose old state stays.
+        """Make these, by key, all compartments that packets can go to; {RDID: why} for domains whose old state stays.
 
         Those that are gone must stand until this returns.
         """
@@ -139,14 +140,18 @@ class Programmer:
             before, self._compartments = self._compartments, dict(compartments)
             refused = self._attach(self._places.take_legs(compartments.values()))
             errors = {
-                rdid: refused[leg.interface]
-                for rdid, each in compartments.items()
+                each.specification.routing_domain: refused[leg.interface]
+                for each in compartments.values()
                 for leg in legs_of(each)
                 if leg.interface in refused
             }
             if not self._policy_is_known:
                 return errors
-            changed = {rdid for rdid in before.keys() | compartments if before.get(rdid) != compartments.get(rdid)}
+            changed = {
+                each.specification.routing_domain
+                for each in (*before.values(), *compartments.values())
+                if before.get(each.specification.key) != compartments.get(each.specification.key)
+            }
             errors |= self._make([domain for domain in self._committing.domains() if domain.id in changed], [])
             self._forget_legs()
             return errors
@@ -208,6 +213,7 @@ class Programmer:
                 self._siblings,
                 self._states.get(domain.id, {}),
                 inside := inside_of(self._compartments.get(domain.id)),
+                neighbour_at(self._compartments.get(key_for_fragments(domain.id))),
                 (inside.port,) if inside else (),
             )
             try:

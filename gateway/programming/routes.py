@@ -18,6 +18,7 @@ from gateway.policy.model import (
 )
 
 PortName: TypeAlias = tuple[str, int]  # a port's name in the configuration, and the VLAN
+Neighbour: TypeAlias = tuple[PortName, str]  # and its MAC
 
 
 @dataclass(frozen=True, slots=True)

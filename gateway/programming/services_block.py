@@ -16,11 +16,13 @@ from gateway.programming.service_plan import Chooser, Origin, Plan, PlannedFront
 TARGET_FRONTEND = 0x40000000
 FALLBACKS = 14
 CONNECTION_TICK_SHIFT = 33
-UDP = 17
+PROTOCOL_TCP = 1
+PROTOCOL_UDP = 2
+TCP, UDP = 6, 17
 _TICK_NS = 1 << CONNECTION_TICK_SHIFT
 _IDLE_TICKS_MAX = 7 << 8  # connections tell no more than 2,047 ticks apart
 
-_Translated = tuple[int, tuple[tuple[int, int], ...]]  # frontend after, (port, rule)
+_Translated = tuple[int, int, tuple[tuple[int, int], ...]]  # frontend after, protocols, (port, rule)
 
 
 def idle_byte(seconds: int) -> int:
@@ -123,8 +125,13 @@ def _translated(plan: Plan) -> dict[str, _Translated]:
         numbers = tuple(rule.number for rule in rules)
         if numbers not in fallbacks:
             fallbacks[numbers] = _fallbacks(rules)
-        found[address] = (after.get(address, 0), fallbacks[numbers])
+        found[address] = (after.get(address, 0), _protocols(rules), fallbacks[numbers])
     return found
+
+
+def _protocols(rules: Iterable[PlannedRule]) -> int:
+    protocols = {rule.protocol for rule in rules}
+    return (PROTOCOL_TCP if TCP in protocols else 0) | (PROTOCOL_UDP if UDP in protocols else 0)
 
 
 def _fallbacks(rules: Iterable[PlannedRule]) -> tuple[tuple[int, int], ...]:
@@ -143,7 +150,7 @@ def _translated_line(
     """Machines of the same pools share a line."""
     if translated not in lines:
         row = numpy.zeros(1, layout.struct("translated"))
-        row["frontend_after"], fallbacks = translated[0], translated[1]
+        row["frontend_after"], row["protocols"], fallbacks = translated
         row["count"] = len(fallbacks)
         for at, (port, rule) in enumerate(fallbacks):
             row["fallbacks"]["port"][0, at], row["fallbacks"]["rule"][0, at] = port_word(port), rule

@@ -15,24 +15,31 @@ from lb.service import ProbedDomain
 from vpn.specification import EndpointSpecification
 
 COMPARTMENTS_AT_ONCE = 16  # made before the datapath and the tunnels' daemons come to know of them
+LARGEST_FRAGMENT = 9216  # that is put in order, in bytes
 LARGEST_PATH_MTU = 1500  # of the Internet, in bytes, whatever our own link takes
 
 
 def compartments_for(policy: Policy, ports: Mapping[str, Port]) -> dict[str, CompartmentSpecification]:
-    """Return, by RDID, the compartments of the domains that are probed or have a tunnel."""
-    return {
-        domain.id: _compartment(domain, ports)
+    """Return, by key, those of domains that are probed or have a tunnel, and those that put fragments in order."""
+    of_linux = (
+        _compartment(domain, ports)
         for domain in policy.routing_domains
         if is_probed(domain) or any(tunnel.enabled for tunnel in domain.ipsec_connections())
-    }
+    )
+    for_fragments = (
+        CompartmentSpecification(domain.id, (), mtu=LARGEST_FRAGMENT, for_fragments=True)
+        for domain in policy.routing_domains
+        if domain.load_balancers
+    )
+    return {wanted.key: wanted for wanted in (*of_linux, *for_fragments)}
 
 
 def kept(standing: Mapping[str, Compartment], wanted: Mapping[str, CompartmentSpecification]) -> dict[str, Compartment]:
     """Return what of the standing compartments stays: a domain without tunnels has no outside leg any more."""
     return {
-        rdid: compartment if wanted[rdid].outside_addresses else replace(compartment, outside=None)
-        for rdid, compartment in standing.items()
-        if rdid in wanted
+        key: compartment if wanted[key].outside_addresses else replace(compartment, outside=None)
+        for key, compartment in standing.items()
+        if key in wanted
     }
 
 
@@ -40,10 +47,10 @@ def steps(
     wanted: Mapping[str, CompartmentSpecification], standing: Collection[str]
 ) -> Iterator[dict[str, CompartmentSpecification]]:
     """Yield growing parts of what is wanted, first what stands already, so that nobody waits for many others."""
-    part = {rdid: specification for rdid, specification in wanted.items() if rdid in standing}
-    missing = [rdid for rdid in wanted if rdid not in part]
+    part = {key: specification for key, specification in wanted.items() if key in standing}
+    missing = [key for key in wanted if key not in part]
     for begin in range(0, max(len(missing), 1), COMPARTMENTS_AT_ONCE):
-        part |= {rdid: wanted[rdid] for rdid in missing[begin : begin + COMPARTMENTS_AT_ONCE]}
+        part |= {key: wanted[key] for key in missing[begin : begin + COMPARTMENTS_AT_ONCE]}
         yield dict(part)
 
 

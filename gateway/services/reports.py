@@ -16,8 +16,9 @@ def of_domain(
     health: Mapping[Choice, Iterable[MemberHealth]],
     endpoint: EndpointStatus | None,
     fault: str | None,
+    fragments_fault: str | None,
 ) -> DomainServices:
-    """Join what policy wants with what was found: `fault` is that of the compartment."""
+    """Join what policy wants with what was found; the faults are those of the compartments."""
     pools = tuple(
         Pool(choice.load_balancer, choice.pool, choice.probe, tuple(_members(state, health.get(choice, ()))))
         for choice, state in states.items()
@@ -25,7 +26,7 @@ def of_domain(
     known = {status.name: status for status in endpoint.connections} if endpoint else {}
     why = fault or (endpoint.fault if endpoint else None)
     tunnels = tuple(known.get(one.name) or _unattended(one, why) for one in domain.ipsec_connections())
-    return DomainServices(pools, tunnels, why)
+    return DomainServices(pools, tunnels, why or fragments_fault)
 
 
 def _members(state: PoolState, health: Iterable[MemberHealth]) -> Iterator[Member]:

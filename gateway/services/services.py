@@ -18,7 +18,7 @@ import structlog
 from gateway.api.services import DomainServices, Serving
 from gateway.compartments.compartments import Compartments
 from gateway.compartments.names import file_name
-from gateway.compartments.specification import Compartment, CompartmentSpecification
+from gateway.compartments.specification import Compartment, CompartmentSpecification, key_for_fragments
 from gateway.configuration import GatewayConfiguration
 from gateway.policy.model import Policy, RoutingDomain
 from gateway.programming.programmer import Programmer
@@ -191,6 +191,7 @@ class Services:
                 health.get(domain_id, {}),
                 endpoints.get(domain_id),
                 faults.get(domain_id),
+                faults.get(key_for_fragments(domain_id)),
             )
             for domain_id, domain in asked.items()
         }

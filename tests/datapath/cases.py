@@ -37,6 +37,13 @@ class Gateway:
         assert outcome.action == "forwarded", outcome
         return read(outcome)
 
+    def orders(self, interface: str, frame: bytes) -> tuple[str, Packet]:
+        """Where the fragment goes to be put in order; fails unless it does."""
+        outcome = self.send(interface, frame)
+        assert outcome.action == "ordered", outcome
+        assert outcome.interface is not None
+        return outcome.interface, read(outcome)
+
     def answers(self, interface: str, frame: bytes) -> Packet:
         """The gateway's own answer; fails unless the packet was for the gateway and is answered."""
         outcome = self.send(interface, frame)

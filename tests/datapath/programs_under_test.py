@@ -109,9 +109,10 @@ class ProgramsUnderTest:
         return errors
 
     def refill_answers(self) -> None:
-        budgets = self.datapath.maps["answer_budgets"]
-        for number in range(16):
-            budgets.update(number.to_bytes(4, "little"), bytes(budgets.value_size))
+        for name in ("answer_budgets", "fragment_budgets"):
+            budgets = self.datapath.maps[name]
+            for number in range(16):
+                budgets.update(number.to_bytes(4, "little"), bytes(budgets.value_size))
 
     def process(self, interface: str, frame: bytes) -> Outcome:
         """Run a frame of at least 14 bytes through the programs."""

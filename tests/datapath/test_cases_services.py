@@ -17,6 +17,7 @@ from tests.unit.model.test_model_balancing_fragments import *  # noqa: F403
 from tests.unit.model.test_model_balancing_members import *  # noqa: F403
 from tests.unit.model.test_model_balancing_nat import *  # noqa: F403
 from tests.unit.model.test_model_compartments import *  # noqa: F403
+from tests.unit.model.test_model_ordering import *  # noqa: F403
 
 pytestmark = needs_root
 

@@ -96,3 +96,17 @@ def test_compartments_that_a_restart_finds_change_nothing(held: Held, compartmen
     assert programmer.compartments_changed({BLUE: compartment}) == {}
     assert programmer.apply(policy(TUNNELLED)) == {}
     assert {name: held.gateway.programs.datapath.maps[name].mmap().tobytes() for name in names} == before
+
+
+def test_a_compartment_for_fragments_is_told_of_with_its_domain(held: Held, compartment: Compartment) -> None:
+    specification = CompartmentSpecification(BLUE, (), for_fragments=True)
+    ordering = replace(compartment, specification=specification, outside=None)
+    held.apply(policy())
+    assert held.programmer.compartments_changed({specification.key: ordering}) == {}
+    assert held.programmer.verify() == {}
+    row = held.row(held.table(BLUE), 3, "table_compartment")
+    assert (row["port"], row["fragments"]) == (0, port_row(held, "gi")[0])
+    assert row["fragments_mac"].tobytes() == mac_bytes(ordering.inside.mac)
+    assert held.programmer.compartments_changed({}) == {}
+    assert held.row(held.table(BLUE), 3, "table_compartment")["fragments"] == 0
+    assert port_row(held, "gi") == (0, None)

@@ -6,7 +6,7 @@ from socket import AF_INET, AF_INET6, inet_pton
 
 import pytest
 
-from gateway.datapath.model.passage import ANSWERS_PER_SECOND
+from gateway.datapath.model.passage import ANSWERS
 from gateway.datapath.model.world import World
 from gateway.policy.model import AccessControlList, AccessRule, AppliesTo
 from gateway.programming.encoding import mac_bytes as mac
@@ -59,7 +59,7 @@ def test_the_programs_agree_with_the_model_on_compartments(
 ) -> None:
     policy, compartments = WORLDS[name]
     world = make_world(policy, ports=SERVICE_PORTS, compartments=compartments)
-    world.clock = count(1000.0, 1 / ANSWERS_PER_SECOND).__next__  # each frame may be answered
+    world.clock = count(1000.0, 1 / ANSWERS.per_second).__next__  # each frame may be answered
     assert programs.place(world) == {}
     compared = compare(programs, world, frames(world))
     with capsys.disabled():

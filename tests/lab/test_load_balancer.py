@@ -1,14 +1,20 @@
 """Public addresses of two tenants, and an internal one that both have: who answers, and what is seen on the way."""
 
+import json
 import re
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import pytest
 
 from deploy.lab import namespaces, probes
 from deploy.lab.processes import wait_until
+from deploy.lab.programs import await_word, running
 from deploy.lab.running import RunningLab
 
 BLUE, RED = "198.51.100.80", "198.51.100.81"
@@ -153,6 +159,64 @@ def test_datagrams_arrive_whole_and_in_fragments(load_balancer: RunningLab, leng
     sent, lost = probes.datagrams(load_balancer, "internet", BLUE, length)
     assert sent > 50
     assert lost == 0
+
+
+@pytest.fixture
+def answering(load_balancer: RunningLab) -> Iterator[RunningLab]:
+    """A server on each machine that answers datagrams in fragments, the last one first."""
+    with ExitStack() as stack:
+        for machine in load_balancer.topology.machines:
+            name = f"{machine.domain}-{machine.name}"
+            server = stack.enter_context(running(load_balancer, machine.name, "fragments", "answer", name, "7"))
+            await_word(server, "bound")
+        yield load_balancer
+
+
+def answers(lab: RunningLab, node: str, address: str, port: int = 7, count: int = 20) -> dict[str, int]:
+    """Ask in fragments, the last one first; who answered, "" standing for nobody."""
+    command = (sys.executable, "-m", "deploy.lab.fragments", "ask", address, str(port), str(count))
+    found: dict[str, int] = json.loads(lab.run(node, *command, seconds=90))
+    return found
+
+
+def test_datagrams_whose_last_fragments_come_first_are_answered_likewise(
+    answering: RunningLab, at_once: Callable[..., list[dict[str, int]]]
+) -> None:
+    """In both tenants with equal addresses at once, over both families, and where the source is exchanged."""
+    ways = {
+        ("internet", BLUE, 7): {f"blue-BlueVM{number}" for number in (1, 2, 3, 4)},
+        ("internet", RED, 7): {"red-RedVM1", "red-RedVM2"},
+        ("internet", BLUE_V6, 7): {"blue-BlueVM1", "blue-BlueVM2"},
+        ("BlueVM11", TIER, 7): {"blue-BlueVM21", "blue-BlueVM22"},
+        ("RedVM11", TIER, 7): {"red-RedVM21", "red-RedVM22"},
+        ("BlueVM11", TIER, 8007): {f"blue-BlueVM{number}" for number in (1, 2, 3, 4)},
+    }
+    assert all(pages(answering, "internet", address, count=1)[None] == 0 for address in (BLUE, BLUE_V6))
+    found = at_once(*(partial(answers, answering, *way) for way in ways))
+    assert all(one.keys() <= servers for one, servers in zip(found, ways.values(), strict=True)), found
+
+
+@pytest.mark.parametrize("payload", [56, 4000])
+def test_large_echoes_leave_from_the_shared_address(load_balancer: RunningLab, payload: int) -> None:
+    assert probes.pings(load_balancer, "RedVM1", OUTSIDE, payload=payload)
+
+
+def test_a_flood_of_fragments_to_one_tenant_is_bounded_and_keeps_no_other_waiting(
+    answering: RunningLab, at_once: Callable[..., list[Any]]
+) -> None:
+    count, before = 40_000, probes.drops(answering, "red", "fragment_unmatched")
+    flood = (sys.executable, "-m", "deploy.lab.fragments", "flood", RED, str(count))
+
+    def flooded() -> float:
+        began = time.monotonic()
+        answering.run("internet", *flood, seconds=60)
+        return time.monotonic() - began
+
+    seconds, meanwhile = at_once(flooded, partial(answers, answering, "internet", BLUE))
+    assert "" not in meanwhile, meanwhile
+    put_in_order = count - (probes.drops(answering, "red", "fragment_unmatched") - before)
+    assert put_in_order <= 1000 + 4000 * seconds
+    wait_until(lambda: "" not in answers(answering, "internet", RED, count=5), "red's are put in order again")
 
 
 @pytest.mark.parametrize(("node", "address"), [("internet", BLUE), ("internet", BLUE_V6), ("BlueVM11", TIER)])

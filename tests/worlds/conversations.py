@@ -7,6 +7,7 @@ from functools import cached_property
 from random import Random
 
 from gateway.datapath.model import ethernet, tunnels
+from gateway.datapath.model.checksum import store
 from gateway.datapath.model.tunnels import Tunnel
 from gateway.datapath.model.verdict import Verdict
 from gateway.datapath.model.world import World
@@ -50,6 +51,8 @@ class Conversation:
 
     def heard(self, verdict: Verdict) -> None:
         """What the world made of the last frame."""
+        if verdict.action == "ordered" and verdict.frame is not None and verdict.interface is not None:
+            self.came.append((verdict.interface, _a_hop_further(verdict.frame)))
         if verdict.action != "forwarded" or verdict.frame is None or verdict.interface is None:
             return
         interface, frame = verdict.interface, ethernet.parse(verdict.frame)
@@ -121,6 +124,17 @@ class Conversation:
             kind, packet = _question(mac(machine.mac), source, destination)
         inner = wire.ethernet(destination_mac, mac(machine.mac), kind, packet)
         return self._tunnelled(machine.encapsulation, packed(machine.provider_address), machine.vsid, inner)
+
+
+def _a_hop_further(frame: bytes) -> bytes:
+    """What Linux gives back of a fragment that it has put in order."""
+    data, at = bytearray(frame), 14
+    data[:6], data[6:12] = frame[6:12], frame[:6]
+    if data[at] >> 4 == 6:
+        data[at + 7] -= 1
+    else:
+        store(data, at + 8, bytes([data[at + 8] - 1]), at + 10)
+    return bytes(data)
 
 
 def _kind(packet: bytes) -> int:

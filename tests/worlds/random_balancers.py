@@ -1,11 +1,12 @@
 """Load balancers, public addresses and an Internet made up at random, for worlds that have none."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from ipaddress import ip_network
 from random import Random
 from typing import Literal
 
+from gateway.compartments.specification import Compartment, CompartmentSpecification, Leg
 from gateway.configuration import Port
 from gateway.datapath.model.world import Interface, World
 from gateway.policy.model import (
@@ -64,12 +65,22 @@ def random_balanced_world(random: Random) -> World:
         {**world.interfaces, "i0": INTERNET_INTERFACE},
         world.underlay,
         dscp=world.dscp,
+        compartments=dict(_for_fragments(random, domains)),
     )
     balanced.neighbours.update(world.neighbours)
     for key in NEIGHBOURS:
         if random.random() < 0.9:
             balanced.neighbours[key] = "02-00-00-00-DD-FE"
     return balanced
+
+
+def _for_fragments(random: Random, domains: Iterable[RoutingDomain]) -> Iterator[tuple[str, Compartment]]:
+    """Compartments where fragments are put in order, for most domains."""
+    for number, domain in enumerate(domains):
+        wanted = CompartmentSpecification(domain.id, (), mtu=9216, for_fragments=True)
+        leg = Leg(f"gf{number}", 0, "inside", f"02-00-00-00-F0-{number:02X}")
+        if random.random() < 0.8:
+            yield wanted.key, Compartment(wanted, "/run/netns/none", leg, None)
 
 
 def with_services(random: Random, domain: RoutingDomain, public: dict[int, list[str]]) -> RoutingDomain:

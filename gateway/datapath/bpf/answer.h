@@ -58,7 +58,7 @@ static __always_inline MUST_CHECK int echo_reply(struct xdp_md *ctx, const struc
 
 static __always_inline bool deserves_error(const struct packet *p)
 {
-	if (!p->error_type || p->origin == FROM_REWRITE || p->fragment & 2)
+	if (!p->error_type || p->origin == FROM_REWRITE || p->fragment & 2 || p->ordered) /* the way back leads to the compartment */
 		return false;
 	if (is_six(p))
 		return p->protocol != IPPROTO_ICMPV6 || p->icmp_type >= 128;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "flow_admission.h"
+#include "order.h"
 #include "route.h"
 #include "translate.h"
 #include "translations.h"
@@ -26,6 +27,7 @@ struct balancing {
 	bool is_new;   /* it has to be made, or made anew */
 	bool settles;  /* this packet makes a connection, or goes the way that its first one went */
 	bool internet; /* the packet leaves by the Internet's routes */
+	bool ordinary; /* a first fragment that may have been a rule's: later ones have to know if it was none's */
 };
 
 struct {
@@ -150,13 +152,15 @@ static __always_inline MUST_CHECK int not_served(struct packet *p)
 	return DROP_VIP_NOT_SERVED;
 }
 
-/* A later fragment goes where its first one went; never elsewhere, if that way is gone. */
+/* A later fragment goes where its first one went; never elsewhere, if that way is gone. VERDICT_CONSUMED: that was none of a rule's. */
 static __always_inline MUST_CHECK int follow_fragment(struct packet *p, struct rewriting *r, struct balancing *b)
 {
 	seek_fragment(&b->sought, p, 0);
 	b->found = find_translation(p->domain, &b->sought);
 	if (!b->found)
 		return DROP_FRAGMENT_UNMATCHED;
+	if (!sought_rule(&b->sought) && p->service == SERVICE_FROM_MACHINE)
+		return VERDICT_CONSUMED;
 	struct rule *rule = rule_of(p, sought_rule(&b->sought));
 	__u16 member = b->sought.flow.low_port, port = b->sought.flow.high_port;
 	struct block block;
@@ -376,8 +380,8 @@ static __always_inline MUST_CHECK int settle(struct packet *p, struct rewriting 
 }
 
 /* Later fragments follow this first one. */
-static __always_inline void remember(struct packet *p, const struct rewriting *r, struct balancing *b)
+static __always_inline void remember(const struct packet *p, const struct rewriting *r, struct balancing *b)
 {
-	if (p->fragment == 1 && b->rule)
+	if (p->fragment == 1 && (b->rule || b->ordinary))
 		remember_fragments(p, &b->other, r->came_to, b->rule, b->settles || p->service != SERVICE_TO_FRONTEND ? b->member : 0, b->sought.flow.high_port);
 }

@@ -20,7 +20,9 @@ enum stage {
 	STAGE_LEAVE = 4,
 	STAGE_BALANCE = 5,
 	STAGE_SETTLE = 6,
-	STAGES = 7,
+	STAGE_ORDER = 7,
+	STAGE_ARRIVE = 8,
+	STAGES = 9,
 };
 
 int gateway_answer(struct xdp_md *ctx);
@@ -30,6 +32,8 @@ int gateway_admit(struct xdp_md *ctx);
 int gateway_leave(struct xdp_md *ctx);
 int gateway_balance(struct xdp_md *ctx);
 int gateway_settle(struct xdp_md *ctx);
+int gateway_order(struct xdp_md *ctx);
+int gateway_arrive(struct xdp_md *ctx);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -45,6 +49,8 @@ struct {
 		[STAGE_LEAVE] = (void *)&gateway_leave,
 		[STAGE_BALANCE] = (void *)&gateway_balance,
 		[STAGE_SETTLE] = (void *)&gateway_settle,
+		[STAGE_ORDER] = (void *)&gateway_order,
+		[STAGE_ARRIVE] = (void *)&gateway_arrive,
 	},
 };
 
@@ -151,8 +157,10 @@ static __always_inline MUST_CHECK int receive(struct xdp_md *ctx, struct packet 
 			return receive_rewritten(ctx, p);
 		}
 	}
-	if (!(cell->mac[0] & PORT_EXTERNAL))
-		return VERDICT_PASSED;
+	if (!(cell->mac[0] & PORT_EXTERNAL)) {
+		p->domain = cell->target;
+		return cell->mac[0] & PORT_FRAGMENTS ? VERDICT_ORDERED : VERDICT_PASSED;
+	}
 	verdict = receive_external(ctx, p, cell);
 	return verdict ? verdict : parse_packet(ctx, p);
 }
@@ -394,6 +402,10 @@ int gateway(struct xdp_md *ctx)
 		continue_in(ctx, p, STAGE_NEIGHBOUR, verdict);
 		return done(ctx, p, DROP_INTERNAL);
 	}
+	if (verdict == VERDICT_ORDERED) {
+		continue_in(ctx, p, STAGE_ARRIVE, verdict);
+		return done(ctx, p, DROP_INTERNAL);
+	}
 	if (!verdict) {
 		struct standing standing;
 
@@ -510,6 +522,12 @@ int gateway_balance(struct xdp_md *ctx)
 
 	if (!verdict)
 		continue_in(ctx, p, STAGE_SETTLE, verdict);
+	if (verdict == VERDICT_ORDERED) {
+		continue_in(ctx, p, STAGE_ORDER, verdict);
+		return done(ctx, p, DROP_INTERNAL);
+	}
+	if (verdict == VERDICT_CONSUMED && b->ordinary)
+		remember(p, r, b);
 	if (verdict == VERDICT_CONSUMED)
 		verdict = p->service == SERVICE_FROM_MACHINE ? p->verdict : VERDICT_NONE;
 	return after_balancing(ctx, p, verdict);
@@ -535,6 +553,55 @@ int gateway_settle(struct xdp_md *ctx)
 	if (verdict || table_of(p)->flags & TABLE_LISTS)
 		return after_balancing(ctx, p, verdict);
 	return hand_over(p, verdict) ? conclude(ctx, p, directory, verdict) : XDP_DROP;
+}
+
+/* A fragment that Linux is to put in order. */
+SEC("xdp.frags")
+int gateway_order(struct xdp_md *ctx)
+{
+	struct packet packet, *p = &packet;
+	struct balancing *b = balancing_in_hand();
+
+	if (!b || !take_over(p, false))
+		return XDP_DROP;
+	struct port *out = port_of(compartment_of(p)->fragments);
+	int verdict = out ? hand_to_compartment(ctx, p, out) : DROP_INTERNAL;
+
+	if (verdict != VERDICT_ORDERED || !out)
+		return done(ctx, p, verdict);
+	if (!(p->fragment & 2))
+		forget_fragments(p, &b->sought);
+	write_note(p, &b->sought);
+	finish(ctx, p, verdict, out->interface);
+	return bpf_redirect_map(&devices, out->device, 0);
+}
+
+/* A fragment that has been put in order: only a datagram of its own domain's services may come back. */
+SEC("xdp.frags")
+int gateway_arrive(struct xdp_md *ctx)
+{
+	struct packet packet, *p = &packet;
+	struct balancing *b = balancing_in_hand();
+
+	if (!b || !take_over(p, false))
+		return XDP_DROP;
+	struct directory *directory = line_of(&p->directory, 0);
+	__u32 owner = p->domain;
+	int verdict = DROP_FRAGMENT_UNMATCHED;
+
+	p->end = bpf_xdp_get_buff_len(ctx);
+	if ((p->type == bpf_htons(ETH_P_IP) || p->type == bpf_htons(ETH_P_IPV6)) && enter_domain(p, owner))
+		verdict = parse_packet(ctx, p);
+	if (!verdict)
+		verdict = arrive_again(ctx, p, &b->sought, directory->internet);
+	if (verdict)
+		return done(ctx, p, verdict);
+	verdict = decide(ctx, p);
+	if (needs_service(p, verdict) && (p->service != SERVICE_TO_FRONTEND || p->owner == owner)) {
+		continue_in(ctx, p, STAGE_BALANCE, verdict);
+		return done(ctx, p, DROP_INTERNAL);
+	}
+	return done(ctx, p, DROP_FRAGMENT_UNMATCHED);
 }
 
 /* An echo reply, or the ICMP error that a dropped packet deserves. */

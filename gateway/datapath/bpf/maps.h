@@ -195,18 +195,26 @@ struct {
 	__type(value, struct drop_counters);
 } drops SEC(".maps");
 
-/* What the gateway may still answer by itself, per domain: 1,000 a second, and as many at once. */
-struct answer_budget {
+struct budget {
 	__u64 refilled; /* ns */
 	__u64 tokens;
 };
 
+/* What the gateway may still answer by itself, per domain: 1,000 a second, and as many at once. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, DOMAINS_MAX);
 	__type(key, __u32);
-	__type(value, struct answer_budget);
+	__type(value, struct budget);
 } answer_budgets SEC(".maps");
+
+/* The fragments that a domain may still have put in order. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DOMAINS_MAX);
+	__type(key, __u32);
+	__type(value, struct budget);
+} fragment_budgets SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -79,6 +79,7 @@ struct packet {
 	__u8 service;	 /* enum service */
 	__u8 translated; /* there is a struct rewriting for it */
 	__u16 frontend;	 /* that it is for, by its number in the domain */
+	__u8 ordered;	 /* a fragment that has been put in order */
 	__u32 owner;	 /* which owns it */
 	__u64 place;	/* and found there, 0: nowhere */
 	__u32 error_data;
@@ -163,12 +164,15 @@ static __always_inline bool is_echo(__u8 protocol, __u8 type, bool six)
 	return protocol == IPPROTO_ICMP && (type == ICMP_ECHO || type == ICMP_ECHOREPLY);
 }
 
-static __always_inline bool is_echo_request(const struct packet *p)
+static __always_inline bool asks_for_echo(const struct packet *p)
 {
-	if (p->fragment)
-		return false;
 	return is_six(p) ? p->protocol == IPPROTO_ICMPV6 && p->icmp_type == ICMPV6_ECHO_REQUEST :
 			   p->protocol == IPPROTO_ICMP && p->icmp_type == ICMP_ECHO;
+}
+
+static __always_inline bool is_echo_request(const struct packet *p)
+{
+	return !p->fragment && asks_for_echo(p);
 }
 
 static __always_inline MUST_CHECK int parse_transport(struct xdp_md *ctx, struct packet *p, __u32 header)

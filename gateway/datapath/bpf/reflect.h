@@ -1,32 +1,18 @@
 /* What every answer of the gateway's own has in common: its budget, its source address, the way back. */
 #pragma once
 
+#include "budget.h"
 #include "checksum.h"
 #include "finish.h"
 #include "leave.h"
 
 #define ANSWERS_PER_SECOND 1000
-#define NANOSECONDS_PER_ANSWER (1000000000 / ANSWERS_PER_SECOND)
 
-/* A token bucket per domain. Two CPUs may spend the same token; that is all they can do. */
 static __always_inline bool may_answer(__u32 number)
 {
-	struct answer_budget *budget = bpf_map_lookup_elem(&answer_budgets, &number);
+	struct budget *budget = bpf_map_lookup_elem(&answer_budgets, &number);
 
-	if (!budget)
-		return false;
-	__u64 now = bpf_ktime_get_ns(), earned = (now - budget->refilled) / NANOSECONDS_PER_ANSWER;
-
-	if (earned) {
-		__u64 tokens = budget->tokens + earned;
-
-		budget->tokens = tokens > ANSWERS_PER_SECOND ? ANSWERS_PER_SECOND : tokens;
-		budget->refilled = now;
-	}
-	if (!budget->tokens)
-		return false;
-	budget->tokens--;
-	return true;
+	return budget && spend(budget, ANSWERS_PER_SECOND, ANSWERS_PER_SECOND);
 }
 
 /* The router's side that the packet came in by. */

@@ -98,8 +98,12 @@ static __always_inline MUST_CHECK int reach_internet(struct packet *p, struct re
 		return p->verdict;
 	copy6(b->from, rule->address);
 	p->error_type = 0;
-	if (p->fragment & 2 || (!has_ports(p->protocol) && !is_echo_request(p)))
+	if (p->fragment & 2)
+		return overtook(p);
+	if (!has_ports(p->protocol) && !asks_for_echo(p))
 		return DROP_NOT_TRANSLATABLE;
+	if (is_overtaken(p, &b->sought))
+		return VERDICT_ORDERED;
 	seek(&b->sought, p, p->source, p->source_port, b->rule, BY_REMOTE);
 	b->sought.flow.low_port = hash_of_remote(p, p->destination, p->destination_port);
 	b->member = b->sought.flow.low_port;
@@ -164,13 +168,21 @@ static __always_inline MUST_CHECK int from_machine(struct xdp_md *ctx, struct pa
 
 	if (is_icmp_error(p))
 		return error_from_inside(ctx, p, r, b) ? VERDICT_NONE : no_route ? p->verdict : VERDICT_CONSUMED;
+	struct translated *translated = translated_of(p, p->source);
+	bool may_answer = translated && translated->protocols & protocol_bit(p->protocol);
+
 	if (p->fragment & 2) {
 		int verdict = follow_fragment(p, r, b);
 
-		if (b->found)
+		if (b->found && verdict != VERDICT_CONSUMED)
 			return verdict;
+		if (!b->found && may_answer)
+			return overtook(p);
 		return no_route ? reach_internet(p, r, b) : VERDICT_CONSUMED;
 	}
+	if (may_answer && is_overtaken(p, &b->sought))
+		return VERDICT_ORDERED;
+	b->ordinary = may_answer && p->fragment;
 	if (has_ports(p->protocol) && find_answered(p, b, p->destination, p->destination_port, p->source, p->source_port)) {
 		struct rule *rule = rule_of(p, b->rule);
 
@@ -183,7 +195,6 @@ static __always_inline MUST_CHECK int from_machine(struct xdp_md *ctx, struct pa
 	b->rule = 0;
 	if (!no_route)
 		return VERDICT_CONSUMED;
-	struct translated *translated = translated_of(p, p->source);
 	struct rule *rule = translated && has_ports(p->protocol) ? fallback_for(p, translated, &b->rule) : NULL;
 
 	if (!rule)

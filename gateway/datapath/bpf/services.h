@@ -79,6 +79,11 @@ static __always_inline struct translated *translated_of(const struct packet *p, 
 	return line ? line_of(&p->table, line) : NULL;
 }
 
+static __always_inline __u8 protocol_bit(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP ? PROTOCOL_TCP : protocol == IPPROTO_UDP ? PROTOCOL_UDP : 0;
+}
+
 struct address {
 	__u32 words[4];
 };

@@ -77,6 +77,7 @@ struct directory_more { /* its second line */
 
 #define PORT_PROVIDER 1 /* mac[0] of a cell of `ports` */
 #define PORT_EXTERNAL 2
+#define PORT_FRAGMENTS 4 /* of the compartment that puts the domain's fragments in order */
 
 struct rewrite {
 	__u32 domain;
@@ -126,7 +127,9 @@ struct table_compartment {
 	__u32 port; /* inside leg, 0: none */
 	__u32 service4; /* address that probes come from */
 	__u32 service6[4];
-	__u8 padding[40];
+	__u32 fragments; /* port of the compartment that puts fragments in order, 0: none */
+	__u8 fragments_mac[6];
+	__u8 padding[30];
 };
 
 enum frontend_kind {
@@ -168,8 +171,12 @@ struct rule {
 	__u8 padding[32];
 };
 
+#define RULE_OF_NOTES 0xffff /* no rule has this number: of fragments that are put in order */
+
 /* What becomes of packets that a customer address sends. */
 #define FALLBACKS 14
+#define PROTOCOL_TCP 1
+#define PROTOCOL_UDP 2
 struct translated {
 	__u16 frontend_after; /* number of its own public address, plus one; 0: it has none */
 	__u16 count;
@@ -177,7 +184,8 @@ struct translated {
 		__u16 port; /* of the machine, network order */
 		__u16 rule; /* the only public one that leads there */
 	} fallbacks[FALLBACKS];
-	__u8 padding[4];
+	__u8 protocols; /* that rules lead to it by: PROTOCOL_TCP, PROTOCOL_UDP */
+	__u8 padding[3];
 };
 
 /* Who takes a rule's connections: a block of its own, since it follows the members' health. */
@@ -484,6 +492,7 @@ enum verdict {
 	VERDICT_ANSWERED = 65,
 	VERDICT_CONSUMED = 66,
 	VERDICT_PASSED = 67,
+	VERDICT_ORDERED = 68, /* a fragment that went to be put in order, and will come back */
 };
 
 #define IS_A_LINE(type) _Static_assert(sizeof(struct type) == LINE_BYTES, #type " must fill a line")

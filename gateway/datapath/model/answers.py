@@ -86,6 +86,8 @@ def refused(
 
     `source` is who tells, if not the router.
     """
+    if passage.attachment.is_for_fragments:  # the way back leads to the compartment
+        return dropped(reason)
     source = source or _error_source(passage, origin, packet.version)
     if source is None or not _may_be_told(origin, packet) or not passage.may_answer(origin.domain):
         return dropped(reason)

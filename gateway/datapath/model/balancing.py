@@ -121,6 +121,15 @@ class Services:
         yield from self.public
         yield from (one.address for one in self.frontends.values() if one.is_public)
 
+    def leads_to(self, address: Address, protocol: int) -> bool:
+        """Whether some rule for this protocol leads to the machine."""
+        rules = (rule for rule in self.rules.values() if rule.protocol == protocol)
+        return any(member.address == address for rule in rules for member in rule.pool.members)
+
+    def translates(self, address: Address) -> bool:
+        """Whether anything may become of what this address sends."""
+        return address in self.senders or self.leads_to(address, TCP) or self.leads_to(address, UDP)
+
     def internal(self) -> frozenset[Address]:
         """The frontends' addresses inside the domain."""
         return frozenset(one.address for one in self.frontends.values() if not one.is_public)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from gateway.compartments.specification import Compartment
+from gateway.compartments.specification import Compartment, Leg, key_for_fragments
 from gateway.configuration import Port
 from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ip import Address
@@ -51,6 +51,9 @@ def attachments_of_legs(
     """What comes by the inside is the domain's, what comes by the outside the Internet's."""
     found = {}
     for domain in domains:
+        if ordering := compartments.get(key_for_fragments(domain.id)):
+            name = ordering.inside.interface
+            found[name, 0] = Attachment(name, 0, domain.entry, False, domain, (), is_leg=True, is_for_fragments=True)
         compartment = compartments.get(domain.id)
         if compartment is None:
             continue
@@ -58,6 +61,15 @@ def attachments_of_legs(
             if leg is not None and whose is not None:
                 found[leg.interface, 0] = Attachment(leg.interface, 0, domain.entry, False, whose, (), is_leg=True)
     return found
+
+
+def legs_for_fragments(compartments: Mapping[str, Compartment]) -> dict[str, Leg]:
+    """The ways to where fragments are put in order, by RDID."""
+    return {
+        each.specification.routing_domain: each.inside
+        for each in compartments.values()
+        if each.specification.for_fragments
+    }
 
 
 def steering_of(

@@ -7,7 +7,7 @@ from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ip import Packet
 from gateway.datapath.model.passage import Origin, Passage
 from gateway.datapath.model.rewriting import Between, End, rewritten, seen_as, with_quote
-from gateway.datapath.model.translation import View, Way
+from gateway.datapath.model.translation import First, View, Way
 from gateway.datapath.model.verdict import DropReason, dropped
 
 
@@ -39,18 +39,18 @@ def translated(passage: Passage, origin: Origin, packet: Packet, view: View, sen
     return _translated(passage, origin, packet, view, settle)
 
 
-def of_later_fragment(passage: Passage, origin: Origin, packet: Packet) -> Course | None:
-    """The course that the packet's first fragment took, None where none was translated.
+def of_later_fragment(passage: Passage, origin: Origin, packet: Packet, first: First) -> Course | None:
+    """The course that the packet's first fragment took, None where that was not translated.
 
     Raises the drop where it can be taken no more: nothing of a packet goes another way than the rest.
     """
-    first = passage.state.translations.first_of(origin.domain, packet, passage.now)
-    if first is None:
+    followed = first.followed
+    if followed is None:
         return None
-    if not first.way.stands(origin.domain.services):
+    if not followed.way.stands(origin.domain.services):
         passage.note("balance", "", "The rule or the machine that the first fragment of the packet went by is gone.")
         raise dropped(DropReason.FRAGMENT_UNMATCHED)
-    return translated(passage, origin, packet, first.view, first.sent)
+    return translated(passage, origin, packet, followed.view, followed.sent)
 
 
 def of_connection(

@@ -52,6 +52,7 @@ ACTIONS = {
     Action.ANSWERED: "The gateway answers it itself.",
     Action.CONSUMED: "The gateway learns from it.",
     Action.PASSED: "It goes up to Linux untouched.",
+    Action.ORDERED: "Linux puts it in order with the other fragments of its packet, and gives it back.",
 }
 
 

@@ -1,6 +1,6 @@
 """Packets to an address that the gateway has for a routing domain: balanced, or answers to what it translated."""
 
-from gateway.datapath.model import icmp_errors
+from gateway.datapath.model import icmp_errors, ordering
 from gateway.datapath.model.answers import PORT_UNREACHABLE, echo_reply, refused
 from gateway.datapath.model.balancing import Frontend, Member, PublicAddress, Rule
 from gateway.datapath.model.course import Course, of_connection, of_later_fragment, translated
@@ -38,11 +38,12 @@ def to_frontend(passage: Passage, origin: Origin, packet: Packet, frontend: Fron
     if packet.is_icmp_error:
         return icmp_errors.to_frontend(passage, origin, packet, frontend)
     if packet.fragment_offset:
-        course = of_later_fragment(passage, origin, packet)
+        first = passage.state.translations.first_of(origin.domain, packet, passage.now)
+        course = of_later_fragment(passage, origin, packet, first) if first else None
         if course is None:
-            passage.note("balance", frontend.entry, "The first fragment of the packet was not seen.")
-            raise dropped(DropReason.FRAGMENT_UNMATCHED)
+            raise ordering.overtaken(passage, origin, packet, frontend.entry, by_internet=frontend.is_public)
         return course
+    ordering.join_overtaken(passage, origin, packet, by_internet=frontend.is_public)
     rule = origin.domain.services.rules.get((frontend.address, packet.protocol, packet.destination_port))
     if rule is not None:
         return _to_member(passage, origin, packet, rule)

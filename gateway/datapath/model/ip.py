@@ -65,8 +65,17 @@ class Packet:
         return self.icmp_type in ECHO_TYPES[self.version]
 
     @property
+    def is_first_fragment(self) -> bool:
+        return self.more_fragments and self.fragment_offset == 0
+
+    @property
+    def asks_for_echo(self) -> bool:
+        return self.icmp_type == ECHO_TYPES[self.version][0]
+
+    @property
     def is_echo_request(self) -> bool:
-        return not self.is_fragment and self.icmp_type == ECHO_TYPES[self.version][0]
+        """Whether all of a request is in it."""
+        return not self.is_fragment and self.asks_for_echo
 
     @property
     def tcp_flags(self) -> int:

@@ -1,6 +1,6 @@
 """Packets of machines that leave under another address: answers of frontends, and what is outbound."""
 
-from gateway.datapath.model import icmp_errors, lookup
+from gateway.datapath.model import icmp_errors, lookup, ordering
 from gateway.datapath.model.balancing import Frontend, Member, PublicAddress, Rule
 from gateway.datapath.model.course import Course, of_connection, of_later_fragment, translated
 from gateway.datapath.model.ip import TCP, UDP, Packet
@@ -27,15 +27,32 @@ def from_overlay(passage: Passage, origin: Origin, packet: Packet) -> Course | N
         course = icmp_errors.from_overlay(passage, origin, packet, is_unrouted=is_unrouted)
     else:
         course = _of_connection(passage, origin, packet)
-    if course is not None or not is_unrouted:
+    if course is not None:
         return course
+    if not is_unrouted:
+        _remember_ordinary(passage, origin, packet)
+        return None
     passage.note("route", origin.domain.entry, f"{origin.domain.source.name} has no route to {packet.destination}.")
     return None if packet.is_icmp_error else _unrouted(passage, origin, packet)
 
 
+def _may_answer(origin: Origin, packet: Packet) -> bool:
+    """Whether the packet is of a machine and a protocol that rules lead to."""
+    return origin.domain.services.leads_to(packet.source, packet.protocol)
+
+
+def _remember_ordinary(passage: Passage, origin: Origin, packet: Packet) -> None:
+    """Later fragments of a machine that may answer for a frontend have to know that their first one did not."""
+    if packet.is_first_fragment and _may_answer(origin, packet):
+        passage.state.translations.remember_ordinary_first(origin.domain, packet, passage.now)
+
+
 def _of_connection(passage: Passage, origin: Origin, packet: Packet) -> Course | None:
     if packet.fragment_offset:
-        return of_later_fragment(passage, origin, packet)
+        return _of_later_fragment(passage, origin, packet)
+    if not _may_answer(origin, packet):
+        return None
+    ordering.join_overtaken(passage, origin, packet, by_internet=False)
     found = _answering(passage, origin, packet)
     if found is None:
         return None
@@ -43,6 +60,16 @@ def _of_connection(passage: Passage, origin: Origin, packet: Packet) -> Course |
     entry.touch(packet, passage.now, is_answer=True)
     passage.note("balance", rule.entry, f"{member.address} answers on a connection of the rule {rule.name}.")
     return _answer(passage, origin, packet, rule)
+
+
+def _of_later_fragment(passage: Passage, origin: Origin, packet: Packet) -> Course | None:
+    """The course of the packet's first fragment; None where that was not translated, as it cannot have been."""
+    first = passage.state.translations.first_of(origin.domain, packet, passage.now)
+    if first is not None:
+        return of_later_fragment(passage, origin, packet, first)
+    if _may_answer(origin, packet):
+        raise ordering.overtaken(passage, origin, packet, origin.domain.entry, by_internet=False)
+    return None
 
 
 def _answering(passage: Passage, origin: Origin, packet: Packet) -> tuple[Rule, Member, Translation] | None:
@@ -85,6 +112,7 @@ def _only_rule(origin: Origin, packet: Packet) -> Rule | None:
 
 
 def _from_public_address(passage: Passage, origin: Origin, packet: Packet, public: PublicAddress) -> Course:
+    _remember_ordinary(passage, origin, packet)
     passage.note("translate", public.entry, f"{packet.source} reaches the Internet as {public.address}.")
     view = View(public.entry, (source_end(packet), destination_end(packet)), by_internet=True)
     sent = End(public.address, packet.source_port), destination_end(packet)
@@ -92,9 +120,12 @@ def _from_public_address(passage: Passage, origin: Origin, packet: Packet, publi
 
 
 def _outbound(passage: Passage, origin: Origin, packet: Packet, frontend: Frontend, vsid: int) -> Course:
-    if packet.fragment_offset or not (packet.protocol in (TCP, UDP) or packet.is_echo_request):
+    if packet.fragment_offset:
+        raise ordering.overtaken(passage, origin, packet, frontend.entry, by_internet=False)
+    if packet.protocol not in (TCP, UDP) and not packet.asks_for_echo:
         passage.note("translate", frontend.entry, "It has no ports by which an answer would find back.")
         raise dropped(DropReason.NOT_TRANSLATABLE)
+    ordering.join_overtaken(passage, origin, packet, by_internet=False)
     passage.note("translate", frontend.entry, f"VSID {vsid} reaches the Internet as {frontend.name}.")
     ends = source_end(packet), destination_end(packet)
     key = outbound_key(origin.domain, frontend, vsid, ends[0], packet.protocol, ends[1])

@@ -14,19 +14,30 @@ from gateway.datapath.model.translation import Translations
 from gateway.datapath.model.tunnels import Tunnel
 from gateway.datapath.model.verdict import Step
 
-ANSWERS_PER_SECOND = 1000
-ANSWERS_AT_ONCE = 1000
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How often the gateway does something by itself for one domain."""
+
+    per_second: int
+    at_once: int
+
+
+ANSWERS = Allowance(1000, 1000)
+FRAGMENTS = Allowance(4000, 1000)  # to be put in order
 
 
 @dataclass(slots=True)
 class Budget:
-    """What the gateway may still answer by itself for one domain."""
+    """What is left of a domain's allowance."""
 
+    allowance: Allowance
     refilled: float
-    tokens: float = ANSWERS_AT_ONCE
+    tokens: float
 
     def take(self, now: float) -> bool:
-        self.tokens = min(ANSWERS_AT_ONCE, self.tokens + (now - self.refilled) * ANSWERS_PER_SECOND)
+        earned = (now - self.refilled) * self.allowance.per_second
+        self.tokens = min(self.allowance.at_once, self.tokens + earned)
         self.refilled = now
         if self.tokens < 1:
             return False
@@ -34,18 +45,30 @@ class Budget:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How fragments arrived that went to be put in order; `by_internet`: not in the domain that they are for."""
+
+    vsid: int | None
+    tunnel: Tunnel | None
+    by_internet: bool
+    limit: int
+
+
 @dataclass(slots=True)
 class State:
-    """What the datapath has learned: neighbours by (interface, VLAN, address), connections, and the answers given.
+    """What the datapath has learned: neighbours by (interface, VLAN, address), connections, and what is spent.
 
-    `member_numbers` are those by which translations remember the members of pools.
+    `member_numbers` are those by which translations remember the members of pools. `arrivals`, with the time of the
+    latest: of fragments that went to be put in order, by RDID, source and destination.
     """
 
     neighbours: dict[tuple[str, int, str], str] = field(default_factory=dict)
     connections: Connections = field(default_factory=Connections)
     translations: Translations = field(default_factory=Translations)
     member_numbers: Numbers = field(default_factory=dict)
-    budgets: dict[str, Budget] = field(default_factory=dict)
+    arrivals: dict[tuple[str, Address, Address], tuple[float, Arrival]] = field(default_factory=dict)
+    budgets: dict[tuple[str, Allowance], Budget] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -76,7 +99,11 @@ class Passage:
 
     def may_answer(self, domain: Domain) -> bool:
         """Take one answer from the domain's budget."""
-        return self.state.budgets.setdefault(domain.id, Budget(self.now)).take(self.now)
+        return self.may_spend(ANSWERS, domain)
+
+    def may_spend(self, allowance: Allowance, domain: Domain) -> bool:
+        full = Budget(allowance, self.now, allowance.at_once)
+        return self.state.budgets.setdefault((domain.id, allowance), full).take(self.now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface
 
+from gateway.compartments.specification import Leg
 from gateway.configuration import Port
 from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ethernet import mac_bytes
@@ -39,7 +40,8 @@ class Interface:
 class Attachment:
     """An interface, or a VLAN of it. It may carry provider traffic, the connections of one routing domain, or both.
 
-    A compartment's leg is its domain's, or the Internet's, without a connection.
+    A compartment's leg is its domain's, or the Internet's, without a connection; by that of one `for_fragments` those
+    come back that have been put in order.
     """
 
     interface: str
@@ -49,6 +51,7 @@ class Attachment:
     domain: Domain | None
     connections: tuple[Connection, ...]
     is_leg: bool = False
+    is_for_fragments: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class Surroundings:
     dscp: str
     provider_addresses: frozenset[Address]
     provider_links: frozenset[tuple[str, int]]
+    fragments_legs: Mapping[str, Leg]
 
 
 def provider_addresses(ports: Iterable[Port]) -> frozenset[Address]:

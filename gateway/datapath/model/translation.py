@@ -111,13 +111,20 @@ FragmentKey = tuple[str, Address, Address, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class First:
-    """What became of a first fragment, and when."""
+class Followed:
+    """What later fragments have to do as their first one did."""
 
-    seen: float
     way: Way
     view: View
     sent: Between
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """What became of a first fragment, and when; `followed` is None where it was none of a rule's."""
+
+    seen: float
+    followed: Followed | None
 
 
 @dataclass(slots=True)
@@ -152,10 +159,17 @@ class Translations:
 
     def remember_first(self, domain: Domain, packet: Packet, way: Way, view: View, sent: Between, now: float) -> None:
         without_ports = View(view.entry, _without_ports(view.ends), view.by_internet)
-        self.fragments[_fragment_key(domain, packet)] = First(now, way, without_ports, _without_ports(sent))
+        followed = Followed(way, without_ports, _without_ports(sent))
+        self.fragments[_fragment_key(domain, packet)] = First(now, followed)
+
+    def remember_ordinary_first(self, domain: Domain, packet: Packet, now: float) -> None:
+        self.fragments[_fragment_key(domain, packet)] = First(now, None)
+
+    def forget_first(self, domain: Domain, packet: Packet) -> None:
+        self.fragments.pop(_fragment_key(domain, packet), None)
 
     def first_of(self, domain: Domain, packet: Packet, now: float) -> First | None:
-        """What became of the first fragment of the packet that this is a later one of."""
+        """What became of the first fragment of the packet that this is a later one of, None if it was not seen."""
         found = self.fragments.get(_fragment_key(domain, packet))
         return found if found is not None and now - found.seen <= FRAGMENT_SECONDS else None
 

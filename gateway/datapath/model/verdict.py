@@ -11,6 +11,7 @@ class Action(StrEnum):
     ANSWERED = "answered"
     CONSUMED = "consumed"
     PASSED = "passed"
+    ORDERED = "ordered"
     DROPPED = "dropped"
 
 
@@ -71,7 +72,8 @@ class Verdict:
     """What became of one frame.
 
     `reason` is given for drops, `domain` (RDID) once admission has decided it. `interface` and `frame` are what leaves:
-    the forwarded frame, the gateway's answer, or what a drop sends (an ICMP error, the request for a neighbour).
+    the forwarded frame, the gateway's answer, the fragment that is to be put in order, or what a drop sends (an ICMP
+    error, the request for a neighbour).
     """
 
     action: str

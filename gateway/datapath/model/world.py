@@ -14,11 +14,18 @@ from gateway.datapath.model import (
     ethernet,
     frontends,
     lookup,
+    ordering,
     outward,
     steering,
     surroundings,
 )
-from gateway.datapath.model.compartments import TunnelStates, attachments_of_legs, interfaces_of_legs, steering_of
+from gateway.datapath.model.compartments import (
+    TunnelStates,
+    attachments_of_legs,
+    interfaces_of_legs,
+    legs_for_fragments,
+    steering_of,
+)
 from gateway.datapath.model.course import Course, untranslated
 from gateway.datapath.model.ethernet import mac_bytes
 from gateway.datapath.model.flow import flow_hash
@@ -44,7 +51,7 @@ class World:
     of a VM that moves. `neighbours` maps (interface, VLAN, address) to a MAC, all canonical text; `clock` counts
     seconds. With `assume_neighbours`, a made-up MAC stands for every external neighbour that is not known.
     `member_states` are those of the pools' members, by RDID; of a domain that it leaves out all are healthy.
-    `compartments` are those that stand, by RDID; `tunnels` tells how a domain's tunnel (RDID, name) fares.
+    `compartments` are those that stand, by key; `tunnels` tells how a domain's tunnel (RDID, name) fares.
     """
 
     def __init__(
@@ -74,6 +81,7 @@ class World:
             dscp=dscp,
             provider_addresses=surroundings.provider_addresses(ports),
             provider_links=surroundings.provider_links(ports),
+            fragments_legs=legs_for_fragments(self.compartments),
         )
         self._internet = domains.build_internet(ports)
         self._place(policy, also_admitted or {}, member_states or {})
@@ -190,8 +198,9 @@ def _vlan_words(vlan: int) -> str:
 
 
 def _route(passage: Passage) -> DecidedError:
-    origin, packet = admission.admit(passage)
-    if origin.tunnel is not None:
+    is_ordered = passage.attachment.is_for_fragments
+    origin, packet = ordering.admit(passage) if is_ordered else admission.admit(passage)
+    if not is_ordered and origin.tunnel is not None:
         packet = replace(packet, traffic_class=congestion.combined(packet.traffic_class, origin.tunnel.traffic_class))
     steered = steering.of_peer(passage, origin, packet)
     if steered is not None:

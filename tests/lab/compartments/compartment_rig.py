@@ -49,7 +49,7 @@ def at_gateway(function: Callable[[], Result]) -> Result:
 
 
 def reconcile(compartments: Compartments, *wanted: CompartmentSpecification) -> dict[str, Compartment]:
-    return at_gateway(lambda: compartments.reconcile({one.routing_domain: one for one in wanted}))
+    return at_gateway(lambda: compartments.reconcile({one.key: one for one in wanted}))
 
 
 def run(namespace: str, command: str) -> str:

@@ -13,7 +13,7 @@ def test_a_probed_domain_has_a_compartment_as_long_as_it_is_probed(rig: Rig) -> 
     rig.push(domain())
     assert rig.compartments() == {}
     rig.push(probed())
-    until(lambda: len(rig.legs()) == 1, "there was an inside leg")
+    until(lambda: len(rig.legs()) == 2, "there was a leg to probe by, and one for fragments")
     until(lambda: member(rig)["status"] == "unhealthy", "the member was found dead")
     assert member(rig)["state"] == "active", "all members failing keeps all"
     rig.push(domain())
@@ -42,7 +42,7 @@ def test_a_tunnel_has_a_daemon_in_a_compartment_while_it_is_enabled(rig: Rig) ->
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_what_runs_outlives_the_daemon_and_is_adopted(rig: Rig, how: signal.Signals) -> None:
     rig.push(tunnelled(), probed(rdid=RED, name="red", vsid=5001))
-    until(lambda: rig.tunnel_process() and len(rig.legs()) == 3, "all was set up")
+    until(lambda: rig.tunnel_process() and len(rig.legs()) == 4, "all was set up")
     before = rig.tunnel_process(), rig.compartments(), rig.legs()
     rig.end(how)
     assert (rig.tunnel_process(), rig.compartments(), rig.legs()) == before
@@ -83,7 +83,7 @@ def test_a_lost_leg_is_made_again(rig: Rig) -> None:
 
 def test_the_gateway_is_taken_off_the_machine_whole_but_not_while_it_runs(rig: Rig) -> None:
     rig.push(tunnelled(), probed(rdid=RED, name="red", vsid=5001))
-    until(lambda: rig.tunnel_process() and len(rig.legs()) == 3, "all was set up")
+    until(lambda: rig.tunnel_process() and len(rig.legs()) == 4, "all was set up")
     process = rig.tunnel_process()
     rig.tgw("gateway", "remove", code=1)
     assert rig.tunnel_process() == process
@@ -101,7 +101,7 @@ def test_the_capabilities_of_the_unit_are_enough(rig: Rig) -> None:
     rig.end(signal.SIGTERM)
     rig.start("setpriv", f"--bounding-set=-all,{','.join(kept)}", "--no-new-privs")
     rig.push(tunnelled(), probed(rdid=RED, name="red", vsid=5001))
-    until(lambda: rig.tunnel_process() and len(rig.legs()) == 3, "all was set up")
+    until(lambda: rig.tunnel_process() and len(rig.legs()) == 4, "all was set up")
     until(lambda: rig.domain()["tunnels"][0]["last_error"], "the tunnel was tried")
     assert rig.domain()["tunnels"][0]["last_error"]["code"] == "silent"
     assert [domain["services_fault"] for domain in rig.ask("GET", "/v1/status")["routing_domains"]] == [None, None]

@@ -1,5 +1,6 @@
 """A tenant with public and internal addresses, its pools and its neighbours, for the model and the programs alike."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -8,6 +9,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
+from gateway.compartments.specification import Compartment, CompartmentSpecification, Leg
 from gateway.datapath.model.verdict import DropReason, Verdict
 from gateway.datapath.model.world import World
 from gateway.policy.model import (
@@ -128,6 +130,15 @@ RED_DOMAIN = RoutingDomain(
     load_balancers=(RED_BALANCER,),
 )
 
+FRAGMENTS_LEGS = {BLUE: Leg("gfb", 0, "inside", "02-00-00-00-F0-01"), RED: Leg("gfr", 0, "inside", "02-00-00-00-F1-01")}
+
+
+def for_fragments(legs: Mapping[str, Leg]) -> dict[str, Compartment]:
+    """Compartments that put fragments in order, by key; `legs` by RDID."""
+    wanted = {rdid: CompartmentSpecification(rdid, (), mtu=9216, for_fragments=True) for rdid in legs}
+    return {one.key: Compartment(one, "/run/netns/none", legs[rdid], None) for rdid, one in wanted.items()}
+
+
 SERVICES = Policy(routing_domains=(BLUE_DOMAIN, RED_DOMAIN))
 SERVICE_PORTS = (*PORTS, INTERNET_PORT)
 
@@ -207,6 +218,7 @@ class Balancing(Protocol):
     def change(self, policy: Policy) -> None: ...
     def send(self, interface: str, frame: bytes) -> Any: ...
     def forwards(self, interface: str, frame: bytes) -> Packet: ...
+    def orders(self, interface: str, frame: bytes) -> tuple[str, Packet]: ...
     def answers(self, interface: str, frame: bytes) -> Packet: ...
     def drops(self, interface: str, frame: bytes) -> str: ...
     def objects(self, interface: str, frame: bytes) -> tuple[str | None, Packet]: ...
@@ -233,6 +245,12 @@ class ModelGateway:
         verdict = self.send(interface, frame)
         assert verdict.action == "forwarded", verdict
         return sent(verdict)
+
+    def orders(self, interface: str, frame: bytes) -> tuple[str, Packet]:
+        verdict = self.send(interface, frame)
+        assert verdict.action == "ordered", verdict
+        assert verdict.interface is not None
+        return verdict.interface, sent(verdict)
 
     def answers(self, interface: str, frame: bytes) -> Packet:
         verdict = self.send(interface, frame)

@@ -66,7 +66,7 @@ def test_fragments_of_a_packet_go_to_one_machine_and_back(gateway: Balancing) ->
 def test_fragments_that_leave_outbound_follow_their_first(gateway: Balancing) -> None:
     gateway.hold()
     first, later = in_fragments(datagram(FAR, 4000, CLIENT, 443), 7)
-    assert gateway.drops(*inside(later)) == "not_translatable"
+    assert gateway.drops(*inside(later)) == "fragment_unmatched"
     left = gateway.forwards(*inside(first))
     whole = rejoined(left, gateway.forwards(*inside(later)))
     assert (whole.src, whole.dst) == (VIP, CLIENT)

@@ -196,7 +196,7 @@ def test_connections_from_one_port_to_two_ends_have_two_ports(gateway: Balancing
 def test_what_has_no_ports_cannot_share_an_address(gateway: Balancing) -> None:
     gateway.hold()
     assert gateway.drops(*inside(IP(src=FAR, dst=CLIENT, proto=132) / Raw(bytes(12)))) == "not_translatable"
-    assert gateway.drops(*inside(IP(src=FAR, dst=CLIENT, proto=17, frag=4) / Raw(bytes(16)))) == "not_translatable"
+    assert gateway.drops(*inside(IP(src=FAR, dst=CLIENT, proto=17, frag=4) / Raw(bytes(16)))) == "fragment_unmatched"
 
 
 def test_a_route_of_the_tenants_own_comes_before_outbound_nat(gateway: Balancing) -> None:

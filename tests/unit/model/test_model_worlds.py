@@ -16,7 +16,8 @@ from gateway.policy.validation import faults
 from tests.unit.model.services import OF_SERVICES
 from tests.worlds import places, random_frame, random_world, small_frames, small_worlds
 
-UNREACHED_BY_FRAMES = {DropReason.ANSWER_LIMITED, *OF_SERVICES}  # takes a thousand of them in one second, or services
+# They take a thousand frames in one second, or services.
+UNREACHED_BY_FRAMES = {DropReason.ANSWER_LIMITED, Action.ORDERED, *OF_SERVICES}
 
 
 def standing_clock(world: World) -> World:

@@ -54,6 +54,7 @@ def test_conversations_reach_what_services_are_for() -> None:
     unreached = {DropReason.NAT_EXHAUSTED, DropReason.TRANSLATION_MISSING}  # see the cases of NAT
     assert {str(one) for one in OF_SERVICES - unreached} <= set(seen)
     assert seen["translate"] > 1000
+    assert seen["order"] > seen["ordered"] > 50  # some came back
 
 
 def public_addresses(world: World, rdid: str) -> set[object]:

@@ -18,6 +18,7 @@ from gateway.programming import (
     routes_block,
     rule_tree,
     search,
+    service_plan,
     services_block,
     trie,
 )
@@ -96,6 +97,10 @@ def test_numbers_that_both_sides_write_down_are_the_same() -> None:
         "LEAF_COUNT_SHIFT": routes_block.LEAF_COUNT_SHIFT,
         "PORT_PROVIDER": directory_block.PORT_PROVIDER,
         "PORT_EXTERNAL": directory_block.PORT_EXTERNAL,
+        "PORT_FRAGMENTS": directory_block.PORT_FRAGMENTS,
+        "PROTOCOL_TCP": services_block.PROTOCOL_TCP,
+        "PROTOCOL_UDP": services_block.PROTOCOL_UDP,
+        "RULE_OF_NOTES": service_plan.RULES.stop,
         "VECTOR_WORDS_MAX": classifier.RULES_MAX // 64,
         "NODE_WORDS": search.NODE_WORDS,
         "SEARCH_NODE": search.NODE,

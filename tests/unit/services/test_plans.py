@@ -44,7 +44,7 @@ def tunnelled(*connections: IpsecConnection | NetworkConnection) -> RoutingDomai
 
 
 def standing(domain: RoutingDomain) -> dict[str, Compartment]:
-    (wanted,) = plans.compartments_for(Policy((), (domain,)), PORTS).values()
+    wanted = plans.compartments_for(Policy((), (domain,)), PORTS)[RDID]
     legs = [Leg(f"tg{leg[0]}-1", index, leg, "02-00-00-00-00-01") for index, leg in enumerate(("inside", "outside"), 7)]
     return {RDID: Compartment(wanted, "/run/netns/x", legs[0], legs[1] if wanted.outside_addresses else None)}
 
@@ -55,7 +55,13 @@ def standing(domain: RoutingDomain) -> dict[str, Compartment]:
     ids=["plain", "balanced without probes", "external", "a tunnel that is not enabled"],
 )
 def test_a_domain_that_nothing_lives_in_has_no_compartment(domain: RoutingDomain) -> None:
-    assert plans.compartments_for(Policy((), (domain,)), PORTS) == {}
+    assert RDID not in plans.compartments_for(Policy((), (domain,)), PORTS)
+
+
+def test_a_domain_with_a_load_balancer_has_a_compartment_for_its_fragments() -> None:
+    assert plans.compartments_for(Policy((), (tunnelled(CORPNET),)), PORTS) == {}
+    (wanted,) = plans.compartments_for(Policy((), (balanced(None),)), PORTS).values()
+    assert wanted == CompartmentSpecification(RDID, (), mtu=9216, for_fragments=True)
 
 
 def test_a_probed_domain_has_its_service_addresses_inside_and_nothing_outside() -> None:
@@ -63,7 +69,7 @@ def test_a_probed_domain_has_its_service_addresses_inside_and_nothing_outside() 
     prefixes = ("10.1.1.0/24", "fd00:1::/64", "10.9.0.0/16")
     addresses = ("10.1.1.254", "fd00:1::ffff:ffff:ffff:ffff")
     wanted = CompartmentSpecification(RDID, addresses, (), prefixes)
-    assert plans.compartments_for(policy, PORTS) == {RDID: wanted}
+    assert plans.compartments_for(policy, PORTS)[RDID] == wanted
     found = plans.probed_domains(policy, standing(policy.routing_domains[0]))
     assert (found[RDID].namespace, found[RDID].source_addresses) == ("/run/netns/x", addresses)
     assert plans.probed_domains(policy, {}) == {}
