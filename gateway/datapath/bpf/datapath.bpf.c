@@ -224,6 +224,15 @@ static __always_inline bool deceives_hosts(const struct packet *p)
 	return is_on_provider_network(p->directory_line, &destination, p->six);
 }
 
+static __always_inline __u64 mac_of_neighbour(const struct packet *p, const struct port *port)
+{
+	struct block block;
+
+	if (!p->hop || !open_block(&block, p->hop))
+		return 0;
+	return find_neighbour(port, taken_on_by(p, line_of(&block, 0)), is_six(p));
+}
+
 static __always_inline int leave_external(struct xdp_md *ctx, struct packet *p, struct port **out)
 {
 	struct port *port = port_of(p->target);
@@ -238,7 +247,7 @@ static __always_inline int leave_external(struct xdp_md *ctx, struct packet *p, 
 
 	if (verdict)
 		return verdict;
-	__u64 mac = p->mac ? p->mac : find_neighbour(port, p->gateway, is_six(p));
+	__u64 mac = p->mac ? p->mac : mac_of_neighbour(p, port);
 
 	if (!mac)
 		return DROP_RESOLVING;

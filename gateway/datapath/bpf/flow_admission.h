@@ -3,6 +3,7 @@
 
 #include "access_list.h"
 #include "new_connections.h"
+#include "route.h"
 
 struct lists { /* that hold for one side of a packet: lines over all chunks, 0: none */
 	__u32 of_subnet, of_address;
@@ -13,18 +14,26 @@ static __always_inline __u32 over_all_chunks(const struct packet *p, __u32 line)
 	return line ? p->table_line + line : 0;
 }
 
-static __always_inline __u32 list_of_address(const struct packet *p, const struct block *block, const __u32 *address)
+/* The list of an address's own, line over all chunks, 0: it has none. By itself it needs no stack of its caller's, which has none left. */
+__noinline __u32 list_of_address(__u32 table_line, const struct address *address, __u32 six)
 {
-	struct table_more *more = line_of(block, 1);
+	struct block block;
+	__u32 line;
 
-	if (is_six(p)) {
-		struct cell6 *cell = find_cell6(block, &more->listed6, address);
+	if (!address || !open_block(&block, table_line))
+		return 0;
+	struct table_more *more = line_of(&block, 1);
 
-		return over_all_chunks(p, cell ? cell->target : 0);
+	if (six) {
+		struct cell6 *cell = find_cell6(&block, &more->listed6, address->words);
+
+		line = cell ? cell->target : 0;
+	} else {
+		struct cell *cell = find_cell(&block, &more->listed4, address->words[V4]);
+
+		line = cell ? cell->target : 0;
 	}
-	struct cell *cell = find_cell(block, &more->listed4, address[V4]);
-
-	return over_all_chunks(p, cell ? cell->target : 0);
+	return line ? table_line + line : 0;
 }
 
 static __always_inline __u32 list_of_subnet(const struct packet *p, const struct block *block, __u32 index)
@@ -130,11 +139,18 @@ static __always_inline int ask_lists(const struct packet *p, const struct block 
 		struct cell *subnet = find_cell(block, &more->vsids, p->vsid);
 
 		sender.of_subnet = subnet ? list_of_subnet(p, block, subnet->index) : 0;
-		sender.of_address = list_of_address(p, block, p->source);
+		sender.of_address = list_of_address(p->table_line, (const struct address *)p->source, p->six);
 	}
 	if (p->hop_kind == NEXT_HOP_OVERLAY) {
 		receiver.of_subnet = list_of_subnet(p, block, p->subnet);
-		receiver.of_address = list_of_address(p, block, p->gateway);
+		const __u32 *address = p->destination;
+
+		if (p->hop) { /* a route's: its record's address, which a wildcard record has not */
+			struct next_hop *hop = line_of(block, p->hop - block->line);
+
+			address = hop->gateway;
+		}
+		receiver.of_address = list_of_address(p->table_line, (const struct address *)address, p->six);
 	}
 	tuple_of(&tuple, p, !from_initiator);
 	return from_initiator ? ask(&sender, &receiver, &tuple) : ask(&receiver, &sender, &tuple);

@@ -283,6 +283,8 @@ static __always_inline MUST_CHECK int ask_for_neighbour(struct xdp_md *ctx, cons
 		return DROP_ANSWER_LIMITED;
 	struct next_hop *hop = line_of(&block, 0);
 
+	const __u32 *neighbour = taken_on_by(p, hop);
+
 	if (zero6(hop->source) || !may_answer(p->domain))
 		return DROP_ANSWER_LIMITED;
 	if (delta && bpf_xdp_adjust_tail(ctx, delta))
@@ -293,12 +295,12 @@ static __always_inline MUST_CHECK int ask_for_neighbour(struct xdp_md *ctx, cons
 	if (is_six(p)) {
 		struct ipv6hdr *ip = at;
 		struct nd *nd = (void *)(ip + 1);
-		__u32 group[4] = { bpf_htonl(0xff020000), 0, bpf_htonl(1), p->gateway[3] | bpf_htonl(0xff000000) };
+		__u32 group[4] = { bpf_htonl(0xff020000), 0, bpf_htonl(1), neighbour[3] | bpf_htonl(0xff000000) };
 
 		if ((void *)(nd + 1) > data_end)
 			return DROP_INTERNAL;
 		write_ethernet(data, out, 0x3333 | (__u64)group[3] << 16, bpf_htons(ETH_P_IPV6));
-		write_nd(ip, nd, hop->source, group, ND_SOLICITATION, 0, p->gateway, ND_SOURCE_OPTION, mine);
+		write_nd(ip, nd, hop->source, group, ND_SOLICITATION, 0, neighbour, ND_SOURCE_OPTION, mine);
 		return VERDICT_NONE;
 	}
 	struct arp *arp = at;
@@ -314,6 +316,6 @@ static __always_inline MUST_CHECK int ask_for_neighbour(struct xdp_md *ctx, cons
 	put_mac(arp->sender_mac, mine);
 	__builtin_memcpy(arp->sender, &hop->source[V4], 4);
 	put_mac(arp->target_mac, 0);
-	__builtin_memcpy(arp->target, &p->gateway[V4], 4);
+	__builtin_memcpy(arp->target, &neighbour[V4], 4);
 	return VERDICT_NONE;
 }

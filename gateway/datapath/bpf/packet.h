@@ -69,7 +69,6 @@ struct packet {
 	__u16 subnet;
 	__u32 target;
 	__u32 hop; /* line of the struct next_hop, over all chunks; 0: no route has led there */
-	__u32 gateway[4]; /* the neighbour, or the record's CA */
 	__u64 mac; /* the record's, in its low six bytes */
 	__u16 limit; /* longest IP packet that may leave there */
 	/* an ICMP error is owed; type 0: none. (Echo replies have no need of it.) */

@@ -27,8 +27,8 @@ static __always_inline bool take_exact(struct packet *p, __u32 target, __u16 sub
 	p->subnet = subnet;
 	p->hop_kind = NEXT_HOP_OVERLAY;
 	p->target = target;
+	p->hop = 0;
 	p->mac = mac_of(mac);
-	copy6(p->gateway, p->destination);
 	return true;
 }
 
@@ -88,12 +88,13 @@ static __always_inline MUST_CHECK int find_route(struct packet *p)
 	p->subnet = hop->subnet;
 	p->hop = p->table.line + line;
 	p->mac = mac_of(hop->mac);
-	copy6(p->gateway, hop->gateway);
-	if (hop->kind == NEXT_HOP_EXTERNAL) {
-		if (zero6(hop->gateway))
-			copy6(p->gateway, p->destination);
-	}
 	return VERDICT_NONE;
+}
+
+/* Who takes the packet on: the neighbour or record that its route names, else whom it is for. */
+static __always_inline const __u32 *taken_on_by(const struct packet *p, const struct next_hop *hop)
+{
+	return zero6(hop->gateway) ? p->destination : hop->gateway;
 }
 
 /* After the lookup, what a router does before anything else with it (RFC 1812, 5.2.4 and 5.3.1). */
