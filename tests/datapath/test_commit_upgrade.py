@@ -125,16 +125,14 @@ def other_layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("other")
     sources = directory / "bpf"
     shutil.copytree(build.SOURCE.parent, sources)
-    types = sources / "types.h"
-    text = types.read_text()
-    for before, after in (
-        ("\t__u32 generation; /*", "\t__u32 fresh;\n\t__u32 generation; /*"),
-        ("\t__u32 padding[3];\n};\n\n/* Load", "\t__u32 padding[2];\n};\n\n/* Load"),
-        ("\t__u32 meta;\n\t__u8 padding[24];", "\t__u32 meta;\n\t__u64 fresh;\n\t__u8 padding[16];"),
+    for header, before, after in (
+        ("tables.h", "\t__u32 generation; /*", "\t__u32 fresh;\n\t__u32 generation; /*"),
+        ("tables.h", "\t__u32 padding[3];\n};\n\n/* Load", "\t__u32 padding[2];\n};\n\n/* Load"),
+        ("types.h", "\t__u32 meta;\n\t__u8 padding[24];", "\t__u32 meta;\n\t__u64 fresh;\n\t__u8 padding[16];"),
     ):
+        text = (sources / header).read_text()
         assert before in text
-        text = text.replace(before, after)
-    types.write_text(text)
+        (sources / header).write_text(text.replace(before, after))
     source = sources / build.SOURCE.name
     return build.build(source, directory / build.object_path().name)
 

@@ -1,7 +1,7 @@
 /* Packets to an address that stands for others. */
 #pragma once
 
-#include "balance.h"
+#include "quotes.h"
 
 /* All of the address belongs to one machine: no state. */
 static __always_inline void to_machine(struct xdp_md *ctx, struct packet *p, struct rewriting *r, struct balancing *b, const struct frontend *frontend)

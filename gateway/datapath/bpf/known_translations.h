@@ -4,6 +4,7 @@
 #include "connections.h"
 #include "route.h"
 #include "services.h"
+#include "translate.h"
 
 #define KEY_OF_CLIENT 0x0000ffffffffffffull /* without the rule */
 

@@ -1,7 +1,7 @@
 /* What machines behind frontends send: answers in a frontend's name, and packets to the Internet. */
 #pragma once
 
-#include "balance.h"
+#include "quotes.h"
 
 /* The connection of a rule whose machine is at `address` and `port`, among those of this client. */
 static __always_inline bool find_answered(const struct packet *p, struct balancing *b, const __u32 *client, __u16 client_port, const __u32 *address, __u16 port)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "checksum.h"
+#include "parse.h"
 #include "tunnel.h"
 
 #define UDP_CHECK_OFFSET 6

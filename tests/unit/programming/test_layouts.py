@@ -73,8 +73,8 @@ def test_cells_fill_a_line_without_a_rest(name: str) -> None:
 
 
 def defined() -> dict[str, int]:
-    """The numbers that types.h defines."""
-    text = (SOURCE.parent / "types.h").read_text()
+    """The numbers that the headers define."""
+    text = "".join(header.read_text() for header in SOURCE.parent.glob("*.h"))
     found = re.findall(r"^#define\s+(\w+)\s+(0x[0-9a-f]+|\d+)u?\b", text, re.MULTILINE)
     return {name: int(value, 0) for name, value in found}
 
