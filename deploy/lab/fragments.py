@@ -31,8 +31,8 @@ def _parts(source: str, destination: str, ports: tuple[int, int], payload: bytes
     number = int.from_bytes(os.urandom(2))
     if ":" in source:
         header = IPv6(src=source, dst=destination) / IPv6ExtHdrFragment(id=number)
-        return list(fragment6(header / transport, FRAGMENT))
-    return list(fragment(IP(src=source, dst=destination, id=number) / transport, FRAGMENT))
+        return list(fragment6(header / transport, FRAGMENT))  # type: ignore[no-untyped-call]
+    return list(fragment(IP(src=source, dst=destination, id=number) / transport, FRAGMENT))  # type: ignore[no-untyped-call]
 
 
 def send(packets: Sequence[bytes], destination: str) -> None:
