@@ -33,7 +33,7 @@ class ConnectionUse:
 
     def __init__(self, datapath: Datapath, layout: Layout) -> None:
         self._domains = datapath.maps["domains"].records(layout.struct("domain"))
-        self._lines = datapath.maps["connections"].mmap(writable=False).view(numpy.uint64).reshape(-1, 8)
+        self._lines = datapath.maps["connections"].mmap().view(numpy.uint64).reshape(-1, 8)
         self._states = layout.enum("connection_state")
 
     def read(self, numbers: Mapping[str, int], now_ns: int) -> dict[str, Use]:

@@ -123,6 +123,7 @@ class Map:
         per_cpu = self.type in _PER_CPU
         self._stride = _round_up(self.value_size, 8)
         self.entry_size = self._stride * possible_cpus() if per_cpu else self.value_size
+        self._memory: Bytes | None = None
 
     @classmethod
     def from_pin(cls, path: Path) -> "Map":
@@ -224,15 +225,16 @@ class Map:
         values = [value for _, value in slices] or [numpy.empty((0, self.entry_size), numpy.uint8)]
         return numpy.concatenate(keys), numpy.concatenate(values)
 
-    def mmap(self, writable: bool = True) -> Bytes:
-        """Map the memory of an array map made with BPF_F_MMAPABLE, shared with the programs."""
-        length = _round_up(self.max_entries * self._stride, _PAGE)
-        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-        try:
-            memory = mmap.mmap(self.fd, length, mmap.MAP_SHARED, protection)
-        except OSError as error:
-            raise MapError(error.errno or 0, f"map {self.name}: mapping {length} bytes") from error
-        return numpy.frombuffer(memory, numpy.uint8)[: self.max_entries * self._stride]
+    def mmap(self) -> Bytes:
+        """Return the memory of an array map made with BPF_F_MMAPABLE, shared with the programs; mapped once for all."""
+        if self._memory is None:
+            length = _round_up(self.max_entries * self._stride, _PAGE)
+            try:
+                memory = mmap.mmap(self.fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+            except OSError as error:
+                raise MapError(error.errno or 0, f"map {self.name}: mapping {length} bytes") from error
+            self._memory = numpy.frombuffer(memory, numpy.uint8)[: self.max_entries * self._stride]
+        return self._memory
 
     def records(self, dtype: numpy.typing.DTypeLike) -> numpy.typing.NDArray[Any]:
         """`mmap()` as records: one per entry if `dtype` is the value's, or the memory cut into smaller ones."""
