@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -19,6 +20,8 @@ from scapy.packet import Packet, Raw
 FRAGMENT = 1280  # bytes
 DATAGRAM = 3000
 PATIENCE = 2.0  # seconds until a datagram counts as lost
+FLOOD_RATE = 20_000  # fragments a second: five times what is put in order, and nothing that the lab's own queues lose
+BURST = 20
 
 
 def backwards(source: str, destination: str, ports: tuple[int, int], payload: bytes) -> list[bytes]:
@@ -77,7 +80,10 @@ def flood(address: str, count: int) -> None:
     with connected(address, 9) as asking:
         own = asking.getsockname()[0]
     packet = IP(src=own, dst=address, proto=socket.IPPROTO_UDP, frag=100) / Raw(bytes(64))
-    send([bytes(packet)] * count, address)
+    began = time.monotonic()
+    for sent in range(0, count, BURST):
+        send([bytes(packet)] * min(BURST, count - sent), address)
+        time.sleep(max(0.0, began + (sent + BURST) / FLOOD_RATE - time.monotonic()))
 
 
 def main() -> None:
