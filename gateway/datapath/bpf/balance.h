@@ -67,11 +67,6 @@ static __always_inline void send_to(struct packet *p, const __u32 *address, __u1
 	p->translated |= TRANSLATE_DESTINATION;
 }
 
-static __always_inline __u16 machine_port(const struct rule *rule)
-{
-	return rule->floating ? rule->port : rule->backend_port;
-}
-
 static __always_inline bool is_address_of_member(const struct rule *rule, __u32 number, const __u32 *address)
 {
 	struct block block;
@@ -101,7 +96,7 @@ static __always_inline MUST_CHECK int balance(struct packet *p, struct balancing
 	if (b->found)
 		member = member_of(&block, b->sought.flow.low_port);
 	bool closing = meta_of(b->sought.flow.word) >> CONNECTION_STATE_SHIFT & CONNECTION_CLOSING;
-	bool fresh = p->protocol == IPPROTO_TCP && (p->tcp_flags & 0x12) == 0x02; /* SYN without ACK */
+	bool fresh = is_fresh(p->protocol, p->tcp_flags);
 
 	copy6(b->from, rule->address);
 	b->settles = true;
@@ -199,15 +194,11 @@ static __always_inline void remember_fragments(const struct packet *p, struct so
 	sought->flow.high[V4] = (__u16)(p->fragment_id ^ mix(fold(destination))) | (__u32)rule << 16;
 	sought->flow.hash = hash_of_client(fold(p->source), p->fragment_id ^ mix(fold(destination)), p->protocol);
 	bool found = find_translation(p->domain, sought); /* of an earlier packet with this id: that is over */
-	struct place place = {PLACE_EMPTY, sought->way, sought->flow.word};
 
 	sought->flow.high[V4] = (__u16)(p->fragment_id ^ mix(fold(destination))) | (__u32)rule << 16;
 	sought->flow.low_port = member;
 	sought->flow.high_port = port;
-	if (found)
-		take_place(p->domain, &sought->flow, &place, 1);
-	else
-		add_connection(p->domain, &sought->flow, 1);
+	put_connection(p->domain, sought, found);
 }
 
 /* Would the answer reach the client without passing here, or not at all? */

@@ -32,6 +32,11 @@ static __always_inline __u32 meta_of(__u64 word)
 	return word >> 32;
 }
 
+static __always_inline bool is_entry(__u64 word)
+{
+	return meta_of(word) >> CONNECTION_GENERATION_SHIFT;
+}
+
 static __always_inline __u32 hash_of_flow(__u32 low, __u32 high, __u16 low_port, __u16 high_port, __u8 protocol)
 {
 	return mix(low ^ mix(high + 0x9E3779B1) ^ ((__u32)low_port << 16 | high_port) * 0x85EBCA6B ^ protocol);
@@ -89,6 +94,12 @@ static __always_inline __u32 now_tick(void)
 	return clock->tick;
 }
 
+/* Does it open a TCP connection? */
+static __always_inline bool is_fresh(__u8 protocol, __u8 tcp_flags)
+{
+	return protocol == IPPROTO_TCP && (tcp_flags & 0x12) == 0x02; /* SYN without ACK */
+}
+
 /* A rule's limit, as its connections carry it. */
 static __always_inline __u32 idle_ticks(__u8 idle)
 {
@@ -144,6 +155,17 @@ static __always_inline __u32 way_of(const struct line *line, __u64 addresses, __
 	return matches == 1 ? way & (CELLS_PER_LINE - 1) : CELLS_PER_LINE;
 }
 
+/* The entry of an IPv4 flow at a place, counted over the whole map from 1 on; 0: none. */
+static __always_inline bool entry_at_place(struct entry *entry, __u32 place)
+{
+	struct line *line = connection_line((place - 1) / CELLS_PER_LINE);
+
+	if (!place || !line)
+		return false;
+	*entry = (struct entry){.ports_and_meta = &line->words[((place - 1) % CELLS_PER_LINE) * 2 + 1]};
+	return true;
+}
+
 static __always_inline __u32 ways_of(__u32 six)
 {
 	return six ? WAYS6 : WAYS4;
@@ -175,10 +197,9 @@ static __always_inline bool same_addresses(const struct entry *entry, const stru
 
 static __always_inline bool is_entry_of(const struct entry *entry, const struct flow *flow, __u32 six, __u64 word)
 {
-	__u32 mask = 0xff | (CONNECTION_FRAGMENT | CONNECTION_TRANSLATED) << CONNECTION_STATE_SHIFT;
 	__u32 kind = flow->protocol | (__u32)flow->state << CONNECTION_STATE_SHIFT;
 
-	return (__u32)word == (__u32)flow_word(flow, 0) && (meta_of(word) & mask) == kind && same_addresses(entry, flow, six) &&
+	return (__u32)word == (__u32)flow_word(flow, 0) && (meta_of(word) & CONNECTION_KIND_MASK) == kind && same_addresses(entry, flow, six) &&
 	       *(volatile __u64 *)entry->ports_and_meta == word;
 }
 

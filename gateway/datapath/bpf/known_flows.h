@@ -27,7 +27,7 @@ static __always_inline struct plain_flow plain_flow_of(const struct packet *p)
 /* The place of a flow's entry, counted over the whole map from 1 on. */
 __noinline __u32 find_place(__u32 number, __u64 addresses, __u32 ports, __u32 protocol)
 {
-	const __u64 mask = 0xffffffff | (0xffull | (CONNECTION_FRAGMENT | CONNECTION_TRANSLATED) << CONNECTION_STATE_SHIFT) << 32;
+	const __u64 mask = (__u64)CONNECTION_KIND_MASK << 32 | 0xffffffff;
 	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
 	__u32 hash = hash_of_flow(fold4(addresses), fold4(addresses >> 32), ports, ports >> 16, protocol);
 
@@ -61,12 +61,10 @@ static __always_inline void look_up_flow(struct packet *p)
 /* Lets a packet pass whose flow the lists in force have allowed. */
 static __always_inline bool pass_known(const struct packet *p, __u8 generation)
 {
-	__u32 place = p->place;
-	struct line *line = connection_line((place - 1) / CELLS_PER_LINE);
+	struct entry entry;
 
-	if (!place || !line)
+	if (!entry_at_place(&entry, p->place))
 		return false;
-	struct entry entry = {.ports_and_meta = &line->words[((place - 1) % CELLS_PER_LINE) * 2 + 1]};
 	struct plain_flow flow = plain_flow_of(p);
 	__u64 word = *(volatile __u64 *)entry.ports_and_meta;
 	__u32 meta = meta_of(word);

@@ -22,9 +22,9 @@ struct standing {
 
 static __always_inline bool is_live(__u64 word, __u8 protocol)
 {
-	__u32 meta = meta_of(word), mask = 0xff | (CONNECTION_FRAGMENT | CONNECTION_TRANSLATED) << CONNECTION_STATE_SHIFT;
+	__u32 meta = meta_of(word);
 
-	return (meta & mask) == (protocol | CONNECTION_TRANSLATED << CONNECTION_STATE_SHIFT) && meta >> CONNECTION_GENERATION_SHIFT &&
+	return (meta & CONNECTION_KIND_MASK) == (protocol | CONNECTION_TRANSLATED << CONNECTION_STATE_SHIFT) && is_entry(word) &&
 	       !is_expired(meta, now_tick());
 }
 
@@ -55,14 +55,6 @@ static __always_inline bool find_entry(struct standing *s, __u64 key, __u64 mask
 	return false;
 }
 
-static __always_inline struct rule *standing_rule(const struct block *table, __u32 number)
-{
-	struct table_services *services = line_of(table, 2);
-	struct rule *rule = line_of(table, services->numbered + number);
-
-	return number < services->rule_count && rule->kind == RULE_BALANCED ? rule : NULL;
-}
-
 static __always_inline struct member *member_of_rule(struct block *choice, const struct rule *rule, __u16 number)
 {
 	return open_choice(choice, rule->choice) ? member_of(choice, number) : NULL;
@@ -85,18 +77,16 @@ static __always_inline bool go_to_member(struct standing *s, const struct block 
 {
 	struct table_services *services = line_of(table, 2);
 	struct cell *cell = find_cell(table, &services->rules, rule_key(frontend, s->protocol, s->destination_port));
-	struct rule *rule = cell ? standing_rule(table, cell->target) : NULL;
+	struct rule *rule = cell ? rule_at(table, cell->target) : NULL;
 	__u64 addresses;
 
-	if (!rule || rule->address[V4] != s->destination || rule->floating)
+	if (!rule || rule->kind != RULE_BALANCED || rule->address[V4] != s->destination || rule->floating)
 		return false;
 	if (!find_entry(s, (__u64)cell->target << 48 | (__u64)s->source_port << 32 | s->source, ~0ull, &addresses)) {
 		fetch_slot(s, rule);
 		return false;
 	}
-	bool fresh = s->protocol == IPPROTO_TCP && (s->tcp_flags & 0x12) == 0x02; /* SYN without ACK */
-
-	if (fresh && meta_of(s->word) >> CONNECTION_STATE_SHIFT & CONNECTION_CLOSING)
+	if (is_fresh(s->protocol, s->tcp_flags) && meta_of(s->word) >> CONNECTION_STATE_SHIFT & CONNECTION_CLOSING)
 		return false;
 	struct block choice;
 	struct member *member = member_of_rule(&choice, rule, s->word);
@@ -123,9 +113,9 @@ static __always_inline bool go_to_client(struct standing *s, const struct block 
 		return false;
 	if (!find_entry(s, (__u64)s->destination_port << 32 | s->destination, KEY_OF_CLIENT, &addresses) || (__u16)(s->word >> 16))
 		return false;
-	struct rule *rule = standing_rule(table, addresses >> 48);
+	struct rule *rule = rule_at(table, addresses >> 48);
 
-	if (!rule || s->source_port != (rule->floating ? rule->port : rule->backend_port))
+	if (!rule || rule->kind != RULE_BALANCED || s->source_port != machine_port(rule))
 		return false;
 	struct block choice;
 	struct member *member = member_of_rule(&choice, rule, s->word);
@@ -167,13 +157,10 @@ __noinline int find_standing(struct standing *s)
 /* After a packet of it that goes on. */
 __noinline int touch_standing(__u32 place, __u64 word, __u32 from_client, __u32 tcp_flags)
 {
-	struct line *line = connection_line((place - 1) / CELLS_PER_LINE);
+	struct entry entry;
 
-	if (!place || !line)
-		return 0;
-	struct entry entry = {.ports_and_meta = &line->words[((place - 1) % CELLS_PER_LINE) * 2 + 1]};
-
-	touch_connection(&entry, word, from_client, tcp_flags, meta_of(word) >> CONNECTION_GENERATION_SHIFT);
+	if (entry_at_place(&entry, place))
+		touch_connection(&entry, word, from_client, tcp_flags, meta_of(word) >> CONNECTION_GENERATION_SHIFT);
 	return 0;
 }
 

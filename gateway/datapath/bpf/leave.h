@@ -38,6 +38,19 @@ static __always_inline MUST_CHECK int check_length(struct packet *p)
 	return DROP_TOO_BIG;
 }
 
+static __always_inline void write_traffic_class6(void *start, __u8 tos)
+{
+	__u16 *first = start;
+
+	*first = (*first & bpf_htons(0xf00f)) | bpf_htons(tos << 4);
+}
+
+static __always_inline void write_traffic_class4(struct iphdr *ip, __u8 tos)
+{
+	ip->check = exchange_sum(ip->check, bpf_htons(0x4500 | ip->tos), bpf_htons(0x4500 | tos));
+	ip->tos = tos;
+}
+
 /* One hop less, and the congestion mark; while the packet still lies where it came. */
 static __always_inline MUST_CHECK int age_packet(struct xdp_md *ctx, const struct packet *p)
 {
@@ -50,11 +63,8 @@ static __always_inline MUST_CHECK int age_packet(struct xdp_md *ctx, const struc
 		if ((void *)(ip + 1) > data_end)
 			return DROP_INTERNAL;
 		ip->hop_limit--;
-		if (p->outer_tos & 3) {
-			__u16 *first = start;
-
-			*first = (*first & bpf_htons(0xf00f)) | bpf_htons(p->tos << 4);
-		}
+		if (p->outer_tos & 3)
+			write_traffic_class6(start, p->tos);
 		return VERDICT_NONE;
 	}
 	struct iphdr *ip = start;
@@ -65,10 +75,8 @@ static __always_inline MUST_CHECK int age_packet(struct xdp_md *ctx, const struc
 
 	ip->check = sum + (sum >= 0xffff);
 	ip->ttl--;
-	if (ip->tos != p->tos) {
-		ip->check = exchange_sum(ip->check, bpf_htons(0x4500 | ip->tos), bpf_htons(0x4500 | p->tos));
-		ip->tos = p->tos;
-	}
+	if (ip->tos != p->tos)
+		write_traffic_class4(ip, p->tos);
 	return VERDICT_NONE;
 }
 

@@ -18,11 +18,6 @@ static __always_inline bool moves(const struct growth *growth, __u32 hash, __u32
 	return ((hash & (sets - 1)) == set ? hash : hash >> 16) & sets;
 }
 
-static __always_inline bool is_entry(__u64 word)
-{
-	return meta_of(word) >> CONNECTION_GENERATION_SHIFT;
-}
-
 static __always_inline __u32 hash_of_entry(__u32 low, __u32 high, __u32 client_port, __u64 word)
 {
 	__u32 meta = meta_of(word);

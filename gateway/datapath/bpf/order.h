@@ -40,7 +40,6 @@ static __always_inline void write_note(const struct packet *p, struct sought *so
 	bool internet = p->arrival_line != p->table_line;
 	__u32 note = p->vsid | (__u32)p->origin << NOTE_ORIGIN_SHIFT | (internet ? NOTE_INTERNET : 0);
 	bool found = find_note(p, sought);
-	struct place place = {PLACE_EMPTY, sought->way, sought->flow.word};
 
 	if (found && (__u32)sought->flow.word == note) {
 		touch_translation(p->domain, sought, true, 0);
@@ -48,10 +47,7 @@ static __always_inline void write_note(const struct packet *p, struct sought *so
 	}
 	sought->flow.low_port = note;
 	sought->flow.high_port = note >> 16;
-	if (found)
-		take_place(p->domain, &sought->flow, &place, 1);
-	else
-		add_connection(p->domain, &sought->flow, 1);
+	put_connection(p->domain, sought, found);
 }
 
 /* What became of an earlier packet with the id of this one is over. */
@@ -95,14 +91,10 @@ static __always_inline MUST_CHECK int keep_congestion(struct xdp_md *ctx, const 
 
 	if ((void *)(ip + 1) > data_end)
 		return DROP_INTERNAL;
-	if (is_six(p)) {
-		__u16 *first = start;
-
-		*first = (*first & bpf_htons(0xf00f)) | bpf_htons(p->tos << 4);
-		return VERDICT_NONE;
-	}
-	ip->check = exchange_sum(ip->check, bpf_htons(0x4500 | ip->tos), bpf_htons(0x4500 | p->tos));
-	ip->tos = p->tos;
+	if (is_six(p))
+		write_traffic_class6(start, p->tos);
+	else
+		write_traffic_class4(ip, p->tos);
 	return VERDICT_NONE;
 }
 

@@ -29,12 +29,22 @@ static __always_inline struct frontend *frontend_of(const struct packet *p, __u3
 	return number < services->frontend_count && same6(frontend->address, p->destination) ? frontend : NULL;
 }
 
-static __always_inline struct rule *rule_of(const struct packet *p, __u32 number)
+static __always_inline struct rule *rule_at(const struct block *table, __u32 number)
 {
-	struct table_services *services = services_of(p);
-	struct rule *rule = line_of(&p->table, services->numbered + number);
+	struct table_services *services = line_of(table, 2);
+	struct rule *rule = line_of(table, services->numbered + number);
 
 	return number < services->rule_count && rule->kind ? rule : NULL;
+}
+
+static __always_inline struct rule *rule_of(const struct packet *p, __u32 number)
+{
+	return rule_at(&p->table, number);
+}
+
+static __always_inline __u16 machine_port(const struct rule *rule)
+{
+	return rule->floating ? rule->port : rule->backend_port;
 }
 
 static __always_inline __u32 rule_key(__u32 frontend, __u8 protocol, __u16 port)

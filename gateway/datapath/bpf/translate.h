@@ -123,20 +123,26 @@ static __always_inline MUST_CHECK int translate_quote(void *at, void *data_end, 
 	return VERDICT_NONE;
 }
 
+/* TCP's or UDP's checksum, of a packet with so many bytes from there on: a first fragment may not even have the checksum. */
+static __always_inline MUST_CHECK int follow_transport(__u16 *transport, void *data_end, __u8 protocol, __u32 length, __u64 delta)
+{
+	if (protocol == IPPROTO_UDP) {
+		transport[3] = follow_udp(transport[3], delta);
+		return VERDICT_NONE;
+	}
+	if ((void *)(transport + 9) > data_end || length < 18)
+		return DROP_MALFORMED;
+	transport[8] = follow(transport[8], delta);
+	return VERDICT_NONE;
+}
+
 static __always_inline MUST_CHECK int translate_ports(__u16 *transport, void *data_end, const struct packet *p, const struct rewriting *r, __u64 delta)
 {
 	if (p->translated & TRANSLATE_SOURCE)
 		delta += exchange16(transport, r->source.port);
 	if (p->translated & TRANSLATE_DESTINATION)
 		delta += exchange16(transport + 1, p->destination_port);
-	if (p->protocol == IPPROTO_UDP) {
-		transport[3] = follow_udp(transport[3], delta);
-		return VERDICT_NONE;
-	}
-	if ((void *)(transport + 9) > data_end || p->transport + 18 > p->network + p->length) /* a first fragment that has not even the checksum */
-		return DROP_MALFORMED;
-	transport[8] = follow(transport[8], delta);
-	return VERDICT_NONE;
+	return follow_transport(transport, data_end, p->protocol, p->network + p->length - p->transport, delta);
 }
 
 /* The addresses in the IP header. Returns how much its words changed by. */
@@ -218,12 +224,5 @@ __noinline int translate_plain(struct xdp_md *ctx, __u32 network, __u64 source, 
 	__u64 ports = exchange16(transport, source >> 32) + exchange16(transport + 1, destination >> 32);
 
 	ip->check = follow(ip->check, addresses);
-	if (ip->protocol == IPPROTO_UDP) {
-		transport[3] = follow_udp(transport[3], addresses + ports);
-		return VERDICT_NONE;
-	}
-	if ((void *)(transport + 9) > data_end || bpf_ntohs(ip->tot_len) < sizeof(*ip) + 18)
-		return DROP_MALFORMED;
-	transport[8] = follow(transport[8], addresses + ports);
-	return VERDICT_NONE;
+	return follow_transport(transport, data_end, ip->protocol, bpf_ntohs(ip->tot_len) - sizeof(*ip), addresses + ports);
 }

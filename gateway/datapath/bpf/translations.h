@@ -91,14 +91,13 @@ __noinline int find_translation(__u32 number, struct sought *sought)
 		return 0;
 	struct flow *flow = &sought->flow;
 	__u32 six = flow->six, kind = flow->protocol | (__u32)flow->state << CONNECTION_STATE_SHIFT;
-	const __u32 mask = 0xff | (CONNECTION_FRAGMENT | CONNECTION_TRANSLATED) << CONNECTION_STATE_SHIFT;
 
 	for (__u32 way = 0; way < ways_of(six); way++) {
 		if (!entry_at(&entry, domain, flow, six, way))
 			return 0;
 		__u64 word = *(volatile __u64 *)entry.ports_and_meta;
 
-		if ((meta_of(word) & mask) != kind || !is_entry(word) || !fits(sought, &entry, word) || is_expired(meta_of(word), now_tick()))
+		if ((meta_of(word) & CONNECTION_KIND_MASK) != kind || !is_entry(word) || !fits(sought, &entry, word) || is_expired(meta_of(word), now_tick()))
 			continue;
 		if (skipped++ < sought->skip)
 			continue;
@@ -128,6 +127,17 @@ static __always_inline void touch_translation(__u32 number, const struct sought 
 
 	if (domain && entry_at(&entry, domain, &sought->flow, sought->flow.six, sought->way & (WAYS4 - 1)))
 		touch_connection(&entry, sought->flow.word, from_client, tcp_flags, meta_of(sought->flow.word) >> CONNECTION_GENERATION_SHIFT);
+}
+
+/* Writes a connection that was sought: in its place if it was found, else in a new one. */
+static __always_inline void put_connection(__u32 number, const struct sought *sought, bool found)
+{
+	struct place place = {PLACE_EMPTY, sought->way, sought->flow.word};
+
+	if (found)
+		take_place(number, &sought->flow, &place, 1);
+	else
+		add_connection(number, &sought->flow, 1);
 }
 
 /* A port of the frontend for a new connection that will be in the given half of its ways; 0: all are taken. */

@@ -83,6 +83,8 @@ struct connection6 {
 #define CONNECTION_GENERATION_SHIFT 24
 #define CONNECTION_TICK_SHIFT 33 /* seen counts 2^33 ns, 8.6 s */
 
+#define CONNECTION_KIND_MASK (0xff | (CONNECTION_FRAGMENT | CONNECTION_TRANSLATED) << CONNECTION_STATE_SHIFT)
+
 enum connection_state {
 	CONNECTION_INITIATOR_HIGH = 1, /* the higher address (or port) sent the first packet */
 	CONNECTION_ANSWERED = 2,
