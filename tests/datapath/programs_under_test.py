@@ -16,6 +16,7 @@ from gateway.datapath import test_run
 from gateway.datapath.build import build
 from gateway.datapath.layout import Layout
 from gateway.datapath.loader import Datapath
+from gateway.datapath.model.verdict import Verdict
 from gateway.datapath.model.world import Interface, UnderlayHop, World
 from gateway.datapath.pins import PinDirectory
 from gateway.datapath.ring_buffer import RingBuffer
@@ -41,6 +42,12 @@ class Outcome:
     domain: str | None
     interface: str | None
     frame: bytes | None
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> "Outcome":
+        """What they should have done."""
+        reason = str(verdict.reason) if verdict.reason else None
+        return cls(str(verdict.action), reason, verdict.domain, verdict.interface, verdict.frame)
 
 
 class ProgramsUnderTest:

@@ -16,6 +16,7 @@ from tests.datapath.cases import Gateway
 from tests.datapath.evictions import Evictions
 from tests.datapath.loader_support import needs_root
 from tests.datapath.programs_under_test import Outcome
+from tests.datapath.seeds import seeded
 from tests.unit.model.support import (
     BLUE,
     BLUE_DOMAIN,
@@ -205,10 +206,7 @@ def random_packet(random: Random) -> tuple[str, bytes]:
 
 
 def test_a_thousand_rules_decide_as_the_model_says(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
-    seed = Random().randrange(1 << 32)
-    with capsys.disabled():
-        print(f"\na thousand rules: seed {seed}, {RANDOM_PACKETS} packets")
-    random = Random(seed)
+    random = seeded(f"a thousand rules, {RANDOM_PACKETS} packets", capsys)
     rules = with_lists(AccessControlList("rules", (AppliesTo(6002),), "deny", "allow", thousand_rules(random)))
     world, evictions = gateway.hold(rules), Evictions(gateway.programs)
     reasons = set()
@@ -222,8 +220,7 @@ def test_a_thousand_rules_decide_as_the_model_says(gateway: Gateway, capsys: pyt
         interface, frame = random_packet(random)
         wanted = world.process(interface, frame)
         got = gateway.send(interface, frame)
-        reason = str(wanted.reason) if wanted.reason else None
-        assert got == Outcome(str(wanted.action), reason, wanted.domain, wanted.interface, wanted.frame), frame.hex()
+        assert got == Outcome.of(wanted), frame.hex()
         reasons.add(got.reason)
     assert reasons >= {"access_list_inbound", "access_list_outbound"}
 

@@ -14,6 +14,7 @@ from gateway.policy.model import AccessControlList, AppliesTo
 from tests.datapath.cases import Gateway
 from tests.datapath.loader_support import needs_root
 from tests.datapath.programs_under_test import Outcome
+from tests.datapath.seeds import seeded
 from tests.unit.model.support import (
     BLUE,
     BLUE_DOMAIN,
@@ -222,13 +223,6 @@ def test_after_all_that_every_good_frame_still_goes_where_it_went(gateway: Gatew
     gateway.programs.refill_answers()
     assert [gateway.send(*sent) for sent in good_frames().values()] == before
     assert gateway.programs.programmer.verify() == {}
-
-
-def seeded(what: str, capsys: pytest.CaptureFixture[str]) -> Random:
-    seed = Random().randrange(1 << 32)
-    with capsys.disabled():
-        print(f"\n{what}: seed {seed}")
-    return Random(seed)
 
 
 def report(what: str, verdicts: Counter[str], capsys: pytest.CaptureFixture[str]) -> None:

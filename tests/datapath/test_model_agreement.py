@@ -1,7 +1,6 @@
 """The programs and the reference model, given the same frames, agree on verdict, domain and every byte that leaves."""
 
 from collections.abc import Iterable, Iterator
-from random import Random
 
 import pytest
 
@@ -9,6 +8,7 @@ from gateway.datapath.model.world import World
 from tests.datapath.evictions import Evictions
 from tests.datapath.loader_support import needs_root
 from tests.datapath.programs_under_test import Outcome, ProgramsUnderTest, programs_under_test
+from tests.datapath.seeds import seeded
 from tests.worlds import places, random_frame, random_world, small_frames, small_worlds
 
 RANDOM_FRAMES = 100_000
@@ -34,9 +34,7 @@ def compare(programs: ProgramsUnderTest, world: World, frames: Iterable[tuple[st
             programs.refill_answers()
         got = programs.process(interface, frame)
         verdict = world.process(interface, frame)
-        reason = str(verdict.reason) if verdict.reason else None
-        wanted = Outcome(str(verdict.action), reason, verdict.domain, verdict.interface, verdict.frame)
-        assert got == wanted, f"{interface} {frame.hex()}: {[step.words for step in verdict.steps]}"
+        assert got == Outcome.of(verdict), f"{interface} {frame.hex()}: {[step.words for step in verdict.steps]}"
         compared += 1
         if evictions.happened(verdict.domain):
             break
@@ -58,11 +56,8 @@ def test_the_programs_agree_with_the_model_on_every_frame_of_the_small_world(
 def test_the_programs_agree_with_the_model_on_random_frames_under_random_policies(
     programs: ProgramsUnderTest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seed = Random().randrange(1 << 32)
-    random = Random(seed)
+    random = seeded("random worlds", capsys)
     compared = 0
-    with capsys.disabled():
-        print(f"\nrandom worlds: seed {seed}")
     while compared < RANDOM_FRAMES:
         world = random_world(random)
         world.change_policy(world.policy, {})  # who moved where is the programmer's own knowledge

@@ -11,6 +11,7 @@ from gateway.datapath.model.world import World
 from tests.datapath.evictions import Evictions
 from tests.datapath.loader_support import needs_root
 from tests.datapath.programs_under_test import Outcome, ProgramsUnderTest, programs_under_test
+from tests.datapath.seeds import seeded
 from tests.worlds.conversations import Conversation
 from tests.worlds.random_balancers import interfaces, random_balanced_world, with_other_members
 
@@ -48,18 +49,13 @@ def compare(programs: ProgramsUnderTest, world: World, random: Random) -> int:
         known = set(world.translations)
         got = programs.process(interface, frame)
         verdict = world.process(interface, frame)
-        for key in world.translations.keys() - known if got != outcome(verdict) else ():
+        for key in world.translations.keys() - known if got != Outcome.of(verdict) else ():
             verdict = with_second_ports(world, key, interface, frame, got) or verdict
-        assert got == outcome(verdict), f"{interface} {frame.hex()}: {[step.words for step in verdict.steps]}"
+        assert got == Outcome.of(verdict), f"{interface} {frame.hex()}: {[step.words for step in verdict.steps]}"
         if evictions.happened(verdict.domain):
             return number + 1
         conversation.heard(verdict)
     return FRAMES_PER_WORLD
-
-
-def outcome(verdict: Verdict) -> Outcome:
-    reason = str(verdict.reason) if verdict.reason else None
-    return Outcome(str(verdict.action), reason, verdict.domain, verdict.interface, verdict.frame)
 
 
 def with_second_ports(world: World, key: Key, interface: str, frame: bytes, got: Outcome) -> Verdict | None:
@@ -69,7 +65,7 @@ def with_second_ports(world: World, key: Key, interface: str, frame: bytes, got:
     for high in range(1, 16 if given else 1):
         entry.nat_port = hashed >> 16 & NAT_PORT_LOW | high << 12
         verdict = world.process(interface, frame)
-        if got == outcome(verdict):
+        if got == Outcome.of(verdict):
             return verdict
     entry.nat_port = given
     return None
@@ -78,11 +74,8 @@ def with_second_ports(world: World, key: Key, interface: str, frame: bytes, got:
 def test_the_programs_balance_and_translate_as_the_model_does(
     programs: ProgramsUnderTest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seed = Random().randrange(1 << 32)
-    random = Random(seed)
+    random = seeded("balanced worlds", capsys)
     compared = 0
-    with capsys.disabled():
-        print(f"\nbalanced worlds: seed {seed}")
     while compared < FRAMES:
         world = random_balanced_world(random)
         world.change_policy(world.policy, {})  # who moved where is the programmer's own knowledge
