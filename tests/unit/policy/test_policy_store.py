@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -252,10 +253,10 @@ def test_a_damaged_document_is_found_when_it_is_read(store: Store, path: Path) -
     )
     store.commit(put(domain(1, virtual_subnets=(VirtualSubnet(6001, ("10.1.0.0/16",)),), lookup_records=records)), "a")
     store.close()
-    content = bytearray(path.read_bytes())
-    document = content.index(b"\x78\x01")  # how a zlib stream of level 1 begins (RFC 1950)
-    content[document + 100 : document + 200] = bytes(100)
-    path.write_bytes(content)
+    with closing(sqlite3.connect(path)) as database:
+        ((document,),) = database.execute("SELECT document FROM domains")
+        database.execute("UPDATE domains SET document = ?", (document[:100] + bytes(100) + document[200:],))
+        database.commit()
     damaged = Store(path)
     with pytest.raises(StoreCorrupted, match="routing domain 00000000-0000-0000-0000-000000000001"):
         damaged.load()

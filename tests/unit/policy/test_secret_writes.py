@@ -1,10 +1,11 @@
 """Secrets through the service: what comes out of it, what may be pushed back, and what is programmed."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import zlib
-from contextlib import suppress
+from contextlib import closing, suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,8 @@ def test_no_file_of_the_state_holds_a_secret_in_clear(tmp_path: Path) -> None:
     with running_gateway(tmp_path, ports=PORTS) as live, live.client() as client:
         put(client, blue(tunnel()))
         content = b"".join(file.read_bytes() for file in tmp_path.iterdir() if file.is_file())
-    document = zlib.decompressobj().decompress(content[content.index(b"\x78\x01") :])  # RFC 1950
+        with closing(sqlite3.connect(tmp_path / "policy.sqlite")) as store:
+            (document,) = (zlib.decompress(packed) for (packed,) in store.execute("SELECT document FROM domains"))
     assert b"headquarters" in document
     assert PSK.encode() not in content + document
 
