@@ -24,9 +24,10 @@ def capture(
         list[str] | None,
         typer.Argument(metavar="REASON", help="With --drops: only these reasons, as `tgw status` names them."),
     ] = None,
-    port: Annotated[
-        str | None, typer.Option("--port", help="Only packets that come in or leave by this port's interface.")
-    ] = None,
+    port: Annotated[str | None, typer.Option("--port", help="Only packets that come in or leave by this port.")] = None,
+    vlan: Annotated[
+        int, typer.Option("--vlan", min=0, max=4094, help="With --port: this VLAN of it; 0 is the port's own.")
+    ] = 0,
     domain: Annotated[str | None, typer.Option("--domain", help="Only this routing domain (name or id).")] = None,
     drops: Annotated[bool, typer.Option("--drops", help="Only dropped packets.")] = False,
     sample: Annotated[int, typer.Option("--sample", min=1, metavar="N", help="Only one of N packets.")] = 1,
@@ -39,23 +40,26 @@ def capture(
 
     Example: tgw capture --domain blue --drops no_route hairpin -w drops.pcapng
 
-    Example: tgw capture --port corpnet -w - | tcpdump -r -
+    Example: tgw capture --port corpnet --vlan 20 -w - | tcpdump -r -
     """
     if reasons and not drops:
         raise typer.BadParameter("reasons go with --drops", param_hint="REASON")
+    if vlan and port is None:
+        raise typer.BadParameter("a VLAN is one of a port: give --port", param_hint="--vlan")
     if write == "-" and sys.stdout.isatty():
         raise typer.BadParameter("pcapng is nothing for a terminal: name a file, or | tcpdump -r -", param_hint="-w")
     session: Session = context.obj
-    conditions = _Conditions(port, domain, tuple(reasons or ()) if drops else None, sample)
+    conditions = _Conditions(port, vlan, domain, tuple(reasons or ()) if drops else None, sample)
     frames, lost = _capture(session, conditions, write, count, seconds)
     typer.echo(f"{frames:,} frames, {lost:,} lost{': narrow the conditions, or --sample' if lost else ''}", err=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _Conditions:
-    """What was asked for, in words. `reasons` None: not only drops; empty: any drop."""
+    """What was asked for, in words. `vlan` 0 is the port's own. `reasons` None: not only drops; empty: any drop."""
 
     port: str | None
+    vlan: int
     domain: str | None
     reasons: tuple[str, ...] | None
     sample: int
@@ -66,7 +70,7 @@ class _Conditions:
 
         known = capture.drop_reasons()
         return Wanted(
-            interface=None if self.port is None else _interface(self.port, configuration),
+            port=None if self.port is None else _port(self.port, self.vlan, configuration),
             domain=None if self.domain is None else _domain(self.domain, names, capture.domain_numbers()),
             reasons=None if self.reasons is None else frozenset(_reason(reason, known) for reason in self.reasons),
             sample=self.sample,
@@ -114,13 +118,14 @@ def _domain_names(session: Session) -> dict[str, str]:
         return {}
 
 
-def _interface(port: str, configuration: "GatewayConfiguration") -> int:
+def _port(port: str, vlan: int, configuration: "GatewayConfiguration") -> tuple[int, int]:
+    """Index of the interface, and VLAN."""
     ports = configuration.ports_by_name()
     if port not in ports:
         raise Failure(f"there is no port {port!r}", f"the configured ports are {', '.join(ports)}")
     name = ports[port].interface
     try:
-        return socket.if_nametoindex(name)
+        return socket.if_nametoindex(name), vlan or ports[port].vlan
     except OSError:
         raise Failure(f"port {port}: there is no interface {name} here", "run it in the gateway's namespace") from None
 

@@ -33,11 +33,11 @@ class CaptureError(Exception):
 class Wanted:
     """Which packets: those that meet every condition given; of these one in `sample`.
 
-    `interface` is Linux's index, of where they come in or leave; `domain` is the datapath's number. `reasons` are
-    numbers of drop reasons: None is no condition, the empty set any drop.
+    `port` is where they come in or leave: Linux's index of the interface, and the VLAN, 0: untagged. `domain` is the
+    datapath's number. `reasons` are numbers of drop reasons: None is no condition, the empty set any drop.
     """
 
-    interface: int | None = None
+    port: tuple[int, int] | None = None
     domain: int | None = None
     reasons: frozenset[int] | None = None
     sample: int = 1
@@ -113,9 +113,10 @@ class Capture:
             pass  # what a killed capture did not take
         self._wanted = wanted
         what = bits["CAPTURE_ON"]
-        if wanted.interface is not None:
+        if wanted.port is not None:
             what |= bits["CAPTURE_PORT"]
-            root["capture_port"] = wanted.interface
+            interface, vlan = wanted.port
+            root["capture_port"] = interface << 12 | vlan
         if wanted.domain is not None:
             what |= bits["CAPTURE_DOMAIN"]
             root["capture_domain"] = wanted.domain

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scapy.layers.inet import ICMP, IP
-from scapy.layers.l2 import GRE
+from scapy.layers.l2 import GRE, Dot1Q
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet
 from scapy.utils import PcapNgReader
@@ -99,6 +99,21 @@ def test_a_forwarded_packet_is_captured_as_it_came_and_as_it_left(blue_red: Runn
     assert (came.sniffed_on, left.sniffed_on) == ("eth1", corpnet)
     assert [comment(came), comment(left)] == [f"forwarded; domain blue; {side}" for side in ("before", "after")]
     assert began < came.time < time.time()
+
+
+def test_of_two_ports_on_one_card_only_the_vlan_of_the_one_is_captured(
+    corpnet_vlans: RunningLab, tmp_path: Path
+) -> None:
+    for machine in "BlueVM1", "RedVM1":  # now every neighbour is known
+        assert probes.pings(corpnet_vlans, machine, CORPNET)
+    file = tmp_path / "vlan.pcapng"
+    with capturing(corpnet_vlans, file, "--port", "corpnet", "--vlan", "20"):
+        assert probes.pings(corpnet_vlans, "RedVM1", CORPNET)
+        assert probes.pings(corpnet_vlans, "BlueVM1", CORPNET, count=1)
+    echoes = [frame for frame in read(file) if ICMP in frame]
+    sides = [f"forwarded; domain blue; {side}" for side in ("before", "after")]
+    assert [comment(frame) for frame in echoes] == sides * 2
+    assert [frame[Dot1Q].vlan if Dot1Q in frame else None for frame in echoes] == [None, 20, 20, None]
 
 
 def test_of_several_reasons_only_those_are_captured(blue_red: RunningLab, tmp_path: Path) -> None:

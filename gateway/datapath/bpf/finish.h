@@ -55,11 +55,26 @@ __noinline int keep_before(struct xdp_md *ctx)
 	return 0;
 }
 
-static __always_inline bool is_wanted(const struct root *root, const struct capture_record *record)
+/* By which the directory finds the port of a frame; `type` is behind the MACs. */
+static __always_inline __u32 port_key(__u32 interface, const __u16 *type)
+{
+	return interface << 12 | (type[0] == bpf_htons(ETH_P_8021Q) ? bpf_ntohs(type[1]) & 0xfff : 0);
+}
+
+static __always_inline bool is_of_port(struct xdp_md *ctx, __u32 key, const struct capture_record *record)
+{
+	__u16 type[2];
+
+	if (port_key(record->ingress, (const __u16 *)&record->frame[2 * ETH_ALEN]) == key)
+		return true;
+	return record->egress && !bpf_xdp_load_bytes(ctx, 2 * ETH_ALEN, type, sizeof(type)) && port_key(record->egress, type) == key;
+}
+
+static __always_inline bool is_wanted(struct xdp_md *ctx, const struct root *root, const struct capture_record *record)
 {
 	__u32 what = root->capture;
 
-	if (what & CAPTURE_PORT && root->capture_port != record->ingress && root->capture_port != record->egress)
+	if (what & CAPTURE_PORT && !is_of_port(ctx, root->capture_port, record))
 		return false;
 	if (what & CAPTURE_DOMAIN && root->capture_domain != record->domain)
 		return false;
@@ -88,7 +103,7 @@ __noinline int keep_both(struct xdp_md *ctx, __u32 domain, __u32 verdict, __u32 
 	record->verdict = verdict;
 	record->egress = egress;
 	record->after = 0;
-	if (!is_wanted(root, record))
+	if (!is_wanted(ctx, root, record))
 		return 0;
 	send_captured(root, record);
 	if (!egress)

@@ -32,7 +32,7 @@ struct root {
 	__u32 directory; /* line of the directory's block, 0: nothing is programmed, all goes to Linux */
 	__u32 directory_lines;
 	__u32 capture;	 /* bits of enum capture_what */
-	__u32 capture_port;
+	__u32 capture_port; /* as in the directory: interface << 12 | VLAN */
 	__u32 capture_domain;
 	__u32 capture_reason; /* verdict number */
 	__u32 capture_sample; /* one of so many packets */

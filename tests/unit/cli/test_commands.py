@@ -171,6 +171,10 @@ def test_a_capture_without_a_datapath_says_how_to_have_one(bare: Command, tmp_pa
     assert not file.exists()
 
 
+def test_a_capture_takes_a_vlan_with_a_port_only(bare: Command, tmp_path: Path) -> None:
+    assert "give --port" in text(bare("capture", "--vlan", "20", "-w", str(tmp_path / "packets.pcapng")), 2)
+
+
 def test_a_capture_takes_reasons_with_drops_only(bare: Command, tmp_path: Path) -> None:
     assert "reasons go with --drops" in text(bare("capture", "no_route", "-w", str(tmp_path / "packets.pcapng")), 2)
 
