@@ -3,7 +3,7 @@
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import structlog
@@ -31,7 +31,8 @@ from plugins.contract import UnknownPluginError, load
 log = structlog.get_logger(__name__)
 
 STORE = "policy.sqlite"
-FORGET_MOVES_SECONDS = 60.0
+FORGET_MOVES_SECONDS = 60.0  # after machines have left their provider addresses
+KEEP_NEIGHBOURS_SECONDS = 1.0
 
 
 class StartError(Exception):
@@ -89,7 +90,8 @@ def _run(configuration: GatewayConfiguration) -> None:
         transactions.start()
         parts.callback(transactions.stop)
         _promote_when_filled(adopted, transactions)
-        parts.enter_context(_forgetting_moves(programmer))
+        parts.enter_context(_every(FORGET_MOVES_SECONDS, "moves", programmer.forget_moves))
+        parts.enter_context(_every(KEEP_NEIGHBOURS_SECONDS, "neighbours", programmer.keep_neighbours))
         api = application.create(transactions, machine, services, plugins, token)
         _serve(configuration, transactions, api, listener, files)
 
@@ -135,15 +137,15 @@ def _promote_when_filled(adopted: Adopted, transactions: Transactions) -> None:
 
 
 @contextmanager
-def _forgetting_moves(programmer: Programmer) -> Iterator[None]:
-    """Stop admitting the addresses that virtual machines have left, some time after they left."""
+def _every(seconds: float, name: str, do: Callable[[], None]) -> Iterator[None]:
+    """Do something again and again, on a thread of this name."""
     ended = threading.Event()
 
-    def forget() -> None:
-        while not ended.wait(FORGET_MOVES_SECONDS):
-            programmer.forget_moves()
+    def repeat() -> None:
+        while not ended.wait(seconds):
+            do()
 
-    thread = threading.Thread(target=forget, name="moves")
+    thread = threading.Thread(target=repeat, name=name)
     thread.start()
     try:
         yield

@@ -52,8 +52,8 @@ def find(ports: Ports, wanted: Mapping[NextHop, int], seconds: float) -> None:
     `wanted`: the number of each one's port.
     """
     unknown = _unknown(ports, wanted)
-    for hop, number in unknown.items():
-        _ask(ports.asker(number), hop)
+    for hop, why in ask({hop: ports.asker(number) for hop, number in unknown.items()}).items():
+        log.warning("next_hop_not_asked", port=hop.port[0], address=hop.address, why=why)  # IKE's own packets will ask
     deadline = time.monotonic() + seconds
     while unknown := _unknown(ports, unknown):
         if time.monotonic() > deadline:
@@ -66,13 +66,18 @@ def _unknown(ports: Ports, hops: Mapping[NextHop, int]) -> dict[NextHop, int]:
     return {hop: number for hop, number in hops.items() if not ports.knows(number, hop.address)}
 
 
-def _ask(asker: Asker, hop: NextHop) -> None:
-    try:
-        with socket(AF_PACKET, SOCK_RAW) as link:
-            link.bind((asker.interface, 0))
-            link.send(question(asker, hop))
-    except OSError as error:  # the interface is down or gone: IKE's own packets will ask
-        log.warning("next_hop_not_asked", interface=asker.interface, address=hop.address, why=str(error))
+def ask(hops: Mapping[NextHop, Asker]) -> dict[NextHop, str]:
+    """Ask where these are; return those whose interface is down or gone, with what Linux said."""
+    failed: dict[NextHop, str] = {}
+    if not hops:
+        return failed
+    with socket(AF_PACKET, SOCK_RAW) as links:
+        for hop, asker in hops.items():
+            try:
+                links.sendto(question(asker, hop), (asker.interface, 0))
+            except OSError as error:
+                failed[hop] = str(error)
+    return failed
 
 
 def question(asker: Asker, hop: NextHop) -> bytes:

@@ -4,11 +4,12 @@ from collections.abc import Collection, Iterable, Mapping
 
 from gateway.compartments.specification import Compartment, Leg
 from gateway.configuration import GatewayConfiguration
+from gateway.policy.model import NetworkConnection, RoutingDomain
 from gateway.programming.encoding import mac_bytes
 from gateway.programming.endpoints import Endpoints
 from gateway.programming.outside import legs_of, port_of_leg
 from gateway.programming.ports import Ports
-from gateway.programming.routes import PortName
+from gateway.programming.routes import PortName, connection_port
 from gateway.underlay.network import Link
 
 
@@ -20,6 +21,7 @@ class Places:
         self._endpoints = endpoints
         self._router_mac = mac_bytes(configuration.router_mac)
         self._configured = {port.name: port.interface for port in configuration.ports}
+        self._vlans = {port.name: port.vlan for port in configuration.ports}
         self._legs: dict[str, Leg] = {}
 
     def endpoint(self, provider_address: str, encapsulation: str, /) -> int:
@@ -36,6 +38,15 @@ class Places:
         if port[0] not in self._legs:  # the neighbour behind a leg is known
             self._ports.make_external(number)
         return number
+
+    def connections(self, domains: Iterable[RoutingDomain]) -> dict[int, NetworkConnection]:
+        """Return the l3 connections of domains that are programmed, by the numbers of their ports."""
+        found = [
+            (connection_port(connection, self._vlans), connection)
+            for domain in domains
+            for connection in domain.l3_connections()
+        ]
+        return {self._ports.of_interface(self._configured[name], vlan): each for (name, vlan), each in found}
 
     def port_facts(self, interface: str, vlan: int) -> tuple[int, int]:
         """Return the number of a port, and Linux's index of its interface, 0 while it is not there."""

@@ -1,11 +1,12 @@
 """Ports: an interface or a VLAN of it, with a number, what Linux says of it, and room for its neighbours."""
 
 import errno
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy
+import numpy.typing
 
 from gateway.datapath.layout import Layout
 from gateway.datapath.loader import Datapath
@@ -123,6 +124,13 @@ class Ports:
         return bool(
             (entries["address"] == (words if version == 6 else words[3])).reshape(len(entries), -1).all(1).any()
         )
+
+    def neighbours(self, number: int) -> Iterator[numpy.typing.NDArray[Any]]:
+        """Yield the entries of a port's neighbours, by family, in the datapath's own memory; address 0: none."""
+        row = self._rows[number]
+        for version, kind in self._neighbour_kinds.items():
+            first, lines = int(row[f"neighbours{version}"]), int(row[f"neighbours{version}_lines"])
+            yield self._neighbours[first : first + lines].view(kind)
 
     def asker(self, number: int) -> Asker:
         """Return as whom a port asks for neighbours."""

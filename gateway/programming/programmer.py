@@ -1,6 +1,7 @@
 """Makes the datapath hold a policy: compile, write beside the old, switch one word a domain, read back."""
 
 import threading
+import time
 from collections.abc import Collection, Iterable, Mapping
 
 from gateway.compartments.specification import Compartment, key_for_fragments
@@ -19,6 +20,7 @@ from gateway.programming.endpoints import Endpoints
 from gateway.programming.holdings import NOTHING, Holdings, conflict
 from gateway.programming.internet_table import Change, InternetTable
 from gateway.programming.memory import Memory
+from gateway.programming.neighbours import Neighbours
 from gateway.programming.next_hops import find, next_hops
 from gateway.programming.outside import (
     Outside,
@@ -57,6 +59,7 @@ class Programmer:
         self._memory = Memory(datapath, layout)
         self._choices = Choices(self._memory, layout)
         self._ports = Ports(datapath, layout, configuration.provider_links())
+        self._neighbours = Neighbours(self._ports)
         self._endpoints = Endpoints(datapath.maps["endpoints"], layout, self._ports)
         self._places = Places(self._ports, self._endpoints, configuration)
         inherited = inherit(predecessor)
@@ -166,6 +169,12 @@ class Programmer:
             found = next_hops(self._internet_domain, vlans, frozenset().union(*steering.values()))
             numbers = {hop: self._places.port(hop.port) for hop in found}
         find(self._ports, numbers, seconds)
+
+    def keep_neighbours(self) -> None:
+        """Ask whether silent neighbours on external ports are still there. To be called every second."""
+        with self._lock:
+            connections = self._places.connections(self._committing.domains())
+        self._neighbours.keep(connections, time.monotonic())
 
     def verify(self) -> dict[str, str]:
         """Read the maps back: {RDID: what differs from what was programmed}."""

@@ -9,7 +9,6 @@ from typing import TypeAlias
 
 from gateway.policy.addresses import AddressRange, address_range, family, network_of, ordinal
 from gateway.policy.model import (
-    ConnectionRoute,
     CustomerRoute,
     LookupRecord,
     NetworkConnection,
@@ -127,7 +126,7 @@ def _through_compartment(domain: RoutingDomain, inside: Inside | None) -> Iterat
     """The gateway's own addresses, and what lies behind tunnels."""
     if inside:
         for address in inside.addresses:
-            yield _Candidate(f"{address}/{32 if family(address) == 4 else 128}", 0, inside.hop())
+            yield _Candidate(host_prefix(address), 0, inside.hop())
     for connection in domain.ipsec_connections():
         hop = inside.hop() if inside and connection.enabled else Closed()
         for route in connection.reached():
@@ -189,17 +188,22 @@ def _connection(connection: NetworkConnection, port: PortName) -> Iterator[_Cand
     for text in connection.local_addresses:
         yield _Candidate(network_of(text), 0, External(port, None, text.partition("/")[0]))
     for route in connection.routes:
-        yield _Candidate(route.prefix, route.metric, External(port, route.next_hop, _source(connection, route)))
+        source = asking_address(connection, host_prefix(route.next_hop) if route.next_hop else route.prefix)
+        yield _Candidate(route.prefix, route.metric, External(port, route.next_hop, source))
 
 
-def _source(connection: NetworkConnection, route: ConnectionRoute) -> str | None:
-    """The local address that asks for a neighbour there: on the smallest network around it, else the first."""
-    of_family = [text for text in connection.local_addresses if family(text) == family(route.prefix)]
-    asked = address_range(route.prefix)
-    first, last = (ordinal(route.next_hop),) * 2 if route.next_hop else (asked.first, asked.last)
+def asking_address(connection: NetworkConnection, prefix: str) -> str | None:
+    """The local address that asks for neighbours there: on the smallest network around it, else the first."""
+    of_family = [text for text in connection.local_addresses if family(text) == family(prefix)]
+    first, last, _ = address_range(prefix)
     around = [text for text in of_family if address_range(text).first <= first <= last <= address_range(text).last]
     best = max(around, key=lambda text: address_range(text).length) if around else next(iter(of_family), None)
     return best.partition("/")[0] if best else None
+
+
+def host_prefix(address: str) -> str:
+    """The prefix of one address."""
+    return f"{address}/{32 if family(address) == 4 else 128}"
 
 
 def covering(routes: dict[str, Route], address: str) -> Route | None:

@@ -5,8 +5,10 @@ from functools import partial
 
 import pytest
 
-from deploy.lab import probes
+from deploy.lab import gateway, probes
 from deploy.lab.running import RunningLab
+from gateway.datapath.maps import Map
+from gateway.programming.neighbours import QUESTIONS, REACHABLE_S
 
 OTHER_SUBNET = "10.1.6.21"
 SAME_SUBNET = "10.1.1.12"
@@ -97,3 +99,29 @@ def test_a_packet_of_a_foreign_outer_source_is_dropped_by_name(blue_red: Running
 def test_tcp_of_both_tenants_runs_at_the_same_time(blue_red: RunningLab, at_once: Callable[..., list[object]]) -> None:
     rates = at_once(*(partial(probes.throughput, blue_red, node, OTHER_SUBNET) for node in ("BlueVM1", "RedVM1")))
     assert all(isinstance(rate, float) and rate > 10 for rate in rates), rates
+
+
+def let_neighbours_grow_silent(lab: RunningLab, seconds: int) -> None:
+    """Make the gateway believe that it has not heard of its neighbours on external ports for so long."""
+    maps = {
+        name: Map.from_pin(gateway.pins_of(lab.topology) / "current" / "maps" / name)
+        for name in ("ports", "neighbours")
+    }
+    layout = maps["ports"].layout()
+    lines = maps["neighbours"].records(layout.struct("line"))
+    for port in maps["ports"].records(layout.struct("port")):
+        for kind, first in (("neighbour", "neighbours4"), ("neighbour6", "neighbours6")):
+            entries = lines[port[first] : port[first] + port[f"{first}_lines"]].view(layout.struct(kind))
+            entries["seen"][entries["seen"] > 0] -= seconds
+
+
+@pytest.mark.parametrize("address", [CORPNET, "fd00:157::10"])
+def test_a_server_on_corpnet_whose_mac_changes_without_a_word_is_found_again(
+    blue_red: RunningLab, address: str
+) -> None:
+    assert probes.pings(blue_red, "BlueVM1", address)
+    mac = f"02:00:00:00:57:{len(address):02x}"
+    blue_red.configure("blue-corpnet", f"link set eth0 address {mac}")
+    assert not probes.pings(blue_red, "BlueVM1", address, count=1)
+    let_neighbours_grow_silent(blue_red, REACHABLE_S + 1)
+    assert any(probes.pings(blue_red, "BlueVM1", address, count=1) for _ in range(QUESTIONS))
