@@ -8,7 +8,6 @@ from deploy.lab import gateway, members, probes
 from deploy.lab.clients import Clients, connected
 from deploy.lab.running import RunningLab
 
-QUESTIONS = 24
 OUTSIDE = "203.0.113.10"
 BLUE, RED, TIER = "198.51.100.80", "198.51.100.81", "10.1.5.100"
 CLIENTS = (
@@ -60,11 +59,11 @@ def _shared(lab: RunningLab, tenant: str, node: str, target: str, expected: str,
     address, _, port = target.partition(":")
 
     def attempt() -> str:
-        pages = {probes.page(lab, node, address, int(port or 80)) or "silence" for _ in range(QUESTIONS)}
-        return " ".join(sorted(words.removeprefix(f"{tenant} ") for words in pages))
+        pages = probes.servers(lab, node, address, {f"{tenant} {name}" for name in expected.split()}, int(port or 80))
+        return " ".join(sorted((words or "silence").removeprefix(f"{tenant} ") for words in pages))
 
     words = f" ({note})" if note else ""
-    return Check(tenant, f"{node} opens http://{target} {QUESTIONS} times{words}", expected, attempt)
+    return Check(tenant, f"{node} opens http://{target} repeatedly{words}", expected, attempt)
 
 
 def _kill_and_start(lab: RunningLab) -> None:
