@@ -22,6 +22,8 @@ DATAGRAM = 3000
 PATIENCE = 2.0  # seconds until a datagram counts as lost
 FLOOD_RATE = 20_000  # fragments a second: five times what is put in order, and nothing that the lab's own queues lose
 BURST = 20
+FLOOD_ID = 0xFFFF
+IDS_PER_SECOND = 2000  # more than are sent, and none comes again within the 30 s that the gateway keeps them for
 
 
 def backwards(source: str, destination: str, ports: tuple[int, int], payload: bytes) -> list[bytes]:
@@ -31,11 +33,16 @@ def backwards(source: str, destination: str, ports: tuple[int, int], payload: by
 
 def _parts(source: str, destination: str, ports: tuple[int, int], payload: bytes) -> list[Packet]:
     transport = UDP(sport=ports[0], dport=ports[1]) / Raw(payload)
-    number = int.from_bytes(os.urandom(2))
     if ":" in source:
-        header = IPv6(src=source, dst=destination) / IPv6ExtHdrFragment(id=number)
+        header = IPv6(src=source, dst=destination) / IPv6ExtHdrFragment(id=_identification())
         return list(fragment6(header / transport, FRAGMENT))  # type: ignore[no-untyped-call]
-    return list(fragment(IP(src=source, dst=destination, id=number) / transport, FRAGMENT))  # type: ignore[no-untyped-call]
+    packet = IP(src=source, dst=destination, id=_identification()) / transport
+    return list(fragment(packet, FRAGMENT))  # type: ignore[no-untyped-call]
+
+
+def _identification() -> int:
+    """Return what tells a datagram from all others between its ends (RFC 6864 section 4.1); Linux would replace a 0."""
+    return int(time.monotonic() * IDS_PER_SECOND) % (FLOOD_ID - 1) + 1
 
 
 def send(packets: Sequence[bytes], destination: str) -> None:
@@ -79,7 +86,7 @@ def ask(address: str, port: int) -> str:
 def flood(address: str, count: int) -> None:
     with connected(address, 9) as asking:
         own = asking.getsockname()[0]
-    packet = IP(src=own, dst=address, proto=socket.IPPROTO_UDP, frag=100) / Raw(bytes(64))
+    packet = IP(src=own, dst=address, id=FLOOD_ID, proto=socket.IPPROTO_UDP, frag=100) / Raw(bytes(64))
     began = time.monotonic()
     for sent in range(0, count, BURST):
         send([bytes(packet)] * min(BURST, count - sent), address)

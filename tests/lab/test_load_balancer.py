@@ -183,7 +183,7 @@ def test_datagrams_whose_last_fragments_come_first_are_answered_likewise(
         ("internet", BLUE_V6, 7): {"blue-BlueVM1", "blue-BlueVM2"},
         ("BlueVM11", TIER, 7): {"blue-BlueVM21", "blue-BlueVM22"},
         ("RedVM11", TIER, 7): {"red-RedVM21", "red-RedVM22"},
-        ("BlueVM11", TIER, 8007): {f"blue-BlueVM{number}" for number in (1, 2, 3, 4)},
+        ("BlueVM21", TIER, 8007): {f"blue-BlueVM{number}" for number in (1, 2, 3, 4)},
     }
     assert all(probes.page(answering, "internet", address) for address in (BLUE, BLUE_V6))
     found = at_once(*(partial(answers, answering, *way) for way in ways))
