@@ -39,6 +39,7 @@ from tests.unit.model.support import (
 
 pytestmark = needs_root
 VM = "10:10:10:10:11:05"
+MOVED = "02:00:00:00:dd:99"
 ANSWERS = 1000  # at once, and a second
 
 
@@ -276,23 +277,40 @@ def test_a_neighbour_of_one_vlan_is_none_of_another(gateway: Gateway) -> None:
     assert gateway.send("p0", reds).reason == "resolving"
 
 
-def test_a_neighbour_that_changes_its_mac_is_followed(gateway: Gateway) -> None:
+def to_corpnet(six: bool) -> bytes:
+    if six:
+        return tunnelled(IPv6(src="fd00:1::11", dst="fd00:157::9") / UDP())
+    return tunnelled(IP(src="10.1.1.11", dst="157.1.0.9") / UDP())
+
+
+def announced(six: bool, mac: str, override: int = 1) -> bytes:
+    """What a neighbour tells all when it has another MAC."""
+    if not six:
+        gratuitous = ARP(op=1, hwsrc=mac, psrc="157.1.0.9", pdst="157.1.0.9")
+        return bytes(Ether(dst="ff:ff:ff:ff:ff:ff", src=mac) / gratuitous)
+    packet = IPv6(src="fd00:157::9", dst="ff02::1", hlim=255) / ICMPv6ND_NA(tgt="fd00:157::9", S=0, O=override)
+    return bytes(Ether(dst="33:33:00:00:00:01", src=mac) / packet / ICMPv6NDOptDstLLAddr(lladdr=mac))
+
+
+@pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
+def test_a_neighbour_that_says_that_it_has_another_mac_is_followed(gateway: Gateway, six: bool) -> None:
     gateway.hold()
-    packet = tunnelled(IP(src="10.1.1.11", dst="157.1.0.9") / UDP())
-    assert gateway.forwards("p0", packet).dst == NEIGHBOUR
-    mac = "02:00:00:00:dd:99"
-    gratuitous = ARP(op=1, hwsrc=mac, psrc="157.1.0.9", pdst="157.1.0.9")
-    outcome = gateway.send("x0", bytes(Ether(dst="ff:ff:ff:ff:ff:ff", src=mac) / gratuitous))
-    assert outcome.action == "passed"
-    assert gateway.forwards("p0", packet).dst == mac
+    assert gateway.forwards("p0", to_corpnet(six)).dst == NEIGHBOUR
+    assert gateway.send("x0", announced(six, MOVED)).action == "passed"
+    assert gateway.forwards("p0", to_corpnet(six)).dst == MOVED
 
 
-def test_a_gratuitous_arp_of_a_stranger_is_not_learned(gateway: Gateway) -> None:
+def test_an_advertisement_that_is_not_to_override_moves_nobody(gateway: Gateway) -> None:
+    gateway.hold()
+    assert gateway.send("x0", announced(True, MOVED, override=0)).action == "passed"
+    assert gateway.forwards("p0", to_corpnet(True)).dst == NEIGHBOUR
+
+
+@pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
+def test_what_a_stranger_tells_all_is_not_learned(gateway: Gateway, six: bool) -> None:
     gateway.hold(neighbours_known=False)
-    mac = "02:00:00:00:dd:99"
-    gratuitous = ARP(op=1, hwsrc=mac, psrc="157.1.0.9", pdst="157.1.0.9")
-    assert gateway.send("x0", bytes(Ether(dst="ff:ff:ff:ff:ff:ff", src=mac) / gratuitous)).action == "passed"
-    assert gateway.send("p0", tunnelled(IP(src="10.1.1.11", dst="157.1.0.9") / UDP())).reason == "resolving"
+    assert gateway.send("x0", announced(six, MOVED)).action == "passed"
+    assert gateway.send("p0", to_corpnet(six)).reason == "resolving"
 
 
 def test_many_neighbours_are_known_at_once(gateway: Gateway) -> None:

@@ -10,6 +10,7 @@
 #define ND_ANSWER_LENGTH 32 /* with one link-layer address */
 #define ND_SOURCE_OPTION 1
 #define ND_TARGET_OPTION 2
+#define ND_FLAG_OVERRIDE 0x20000000
 #define ND_FLAGS_ROUTER 0xe0000000 /* router, solicited, override */
 #define ND_FLAGS_HOST 0x60000000
 #define ND_FLAGS_TO_ALL 0xa0000000 /* not solicited: the answer to duplicate address detection */
@@ -224,10 +225,13 @@ static __always_inline MUST_CHECK int answer_nd(struct xdp_md *ctx, struct packe
 
 		copy6(asked, ip->daddr.in6_u.u6_addr32);
 		mac = nd_option(p, nd, data_end, ND_TARGET_OPTION);
-		if (!is_link_address(p, asked))
+		if (!is_link_address(p, asked)) { /* RFC 4861, 7.2.6: a neighbour that we know may say that it has moved */
+			if (mac && nd->flags & bpf_htonl(ND_FLAG_OVERRIDE))
+				learn6(port, target, mac, true);
 			return VERDICT_PASSED;
+		}
 		if (mac)
-			learn6(port, target, mac);
+			learn6(port, target, mac, false);
 		return VERDICT_CONSUMED;
 	}
 	if (external) {
@@ -236,7 +240,7 @@ static __always_inline MUST_CHECK int answer_nd(struct xdp_md *ctx, struct packe
 		if (!is_link_address(p, target))
 			return VERDICT_PASSED;
 		if (sender_mac && !zero6(sender))
-			learn6(port, sender, sender_mac);
+			learn6(port, sender, sender_mac, false);
 		mac = mac_of(port->mac);
 		router = true;
 	} else {

@@ -73,11 +73,11 @@ static __always_inline void learn4(const struct port *port, __u32 address, __u64
 	*(volatile __u32 *)&oldest->address = address;
 }
 
-static __always_inline void learn6(const struct port *port, const __u32 *address, __u64 mac)
+static __always_inline void learn6(const struct port *port, const __u32 *address, __u64 mac, bool known_only)
 {
 	struct neighbour6 *line = neighbour_line6(port, address), *oldest;
 
-	if (!line)
+	if (!line || (known_only && !same6(line[0].address, address) && !same6(line[1].address, address)))
 		return;
 	oldest = same6(line[0].address, address)			  ? &line[0] :
 		 same6(line[1].address, address) || line[1].seen < line[0].seen ? &line[1] :

@@ -18,12 +18,16 @@ ALL_NODES = IPv6Address("ff02::1")
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """A solicitation or an advertisement; `link_layer` is the MAC in its first option, if that is the one needed."""
+    """A solicitation or an advertisement, and its flags.
+
+    `link_layer` is the MAC in its first option, if that is the one needed.
+    """
 
     type: int
     source: IPv6Address
     destination: IPv6Address
     target: IPv6Address
+    flags: int
     link_layer: bytes | None
 
 
@@ -41,6 +45,7 @@ def parse(data: bytes) -> Discovery | None:
         source=IPv6Address(data[8:24]),
         destination=IPv6Address(data[24:40]),
         target=IPv6Address(data[48:64]),
+        flags=int.from_bytes(data[44:48]),
         link_layer=option[2:] if len(option) == 8 and option[:2] == bytes((wanted, 1)) else None,
     )
 

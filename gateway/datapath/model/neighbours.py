@@ -116,6 +116,9 @@ def external_discovery(passage: Passage, origin: Origin) -> DecidedError:
     assert message is not None  # is_discovery has looked
     if message.type == discovery.ADVERTISEMENT:
         if not _is_ours(passage, message.destination):
+            known = _key(passage, message.target) in passage.state.neighbours
+            if known and message.link_layer is not None and message.flags & OVERRIDE:  # RFC 4861, section 7.2.6
+                _learn(passage, message.target, message.link_layer)
             return passed()
         if message.link_layer is not None:
             _learn(passage, message.target, message.link_layer)

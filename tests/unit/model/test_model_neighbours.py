@@ -32,6 +32,7 @@ from tests.unit.model.support import (
 )
 
 VM, VM2 = "10:10:10:10:11:05", "10:10:10:10:11:07"
+MOVED = "02:00:00:00:dd:99"
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 
 
@@ -164,6 +165,19 @@ def test_gratuitous_arp_updates_what_is_known_and_nothing_else() -> None:
     assert world.process("x0", external(asking("157.1.0.7"))).action == "passed"
     assert world.process("x0", external(asking("157.1.0.9", "157.1.0.9"))).action == "passed"
     assert (known(world, "157.1.0.7"), known(world, "157.1.0.9")) == (None, "02-00-00-00-DD-07")
+
+
+@pytest.mark.parametrize(
+    ("address", "override", "learned"),
+    [("fd00:157::9", 1, MOVED), ("fd00:157::9", 0, NEIGHBOUR), ("fd00:157::7", 1, None)],
+)
+def test_an_advertisement_to_all_moves_what_is_known_and_nothing_else(
+    address: str, override: int, learned: str | None
+) -> None:
+    world = make_world()
+    told = IPv6(src=address, dst="ff02::1", hlim=255) / ICMPv6ND_NA(tgt=address, S=0, O=override)
+    verdict = world.process("x0", external(told / ICMPv6NDOptDstLLAddr(lladdr=MOVED), destination="33:33:00:00:00:01"))
+    assert (verdict.action, known(world, address)) == ("passed", learned and learned.replace(":", "-").upper())
 
 
 def test_an_arp_probe_is_answered_but_not_learned() -> None:
