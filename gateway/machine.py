@@ -167,4 +167,5 @@ def _counters(read: statistics.DomainStatistics, connections: Use | None) -> Dom
         {name: Traffic(*counted) for name, counted in read.traffic.items()},
         read.drops,
         Fill(connections.used, connections.places, "entries") if connections else None,
+        read.ordered,
     )

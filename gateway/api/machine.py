@@ -40,11 +40,15 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class DomainCounters:
-    """Traffic by direction, dropped packets by reason, and the fill of a domain's connections if it has any."""
+    """Traffic by direction, dropped packets by reason, and the fill of a domain's connections if it has any.
+
+    `ordered`: fragments that went to be put in order.
+    """
 
     traffic: Mapping[str, Traffic] = field(default_factory=dict)
     drops: Mapping[str, int] = field(default_factory=dict)
     connections: Fill | None = None
+    ordered: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class GatewayCollector(Collector):
         names = {domain.id: domain.name for domain in domains} | {INTERNET: "internet"}
         yield from _traffic(counters, names)
         yield _drops(counters, names)
+        yield _ordered(counters, names)
         yield from _fill(counters)
         yield from _connections(counters, names)
         yield from service_metrics.families(self._services.report(domains), names)
@@ -73,6 +74,15 @@ def _drops(counters: Counters, names: dict[str, str]) -> Metric:
         for reason, packets in of_domain.drops.items():
             drops.add_metric((names.get(domain_id, domain_id), domain_id, reason), packets)
     return drops
+
+
+def _ordered(counters: Counters, names: dict[str, str]) -> Metric:
+    help_text = "Fragments that went to be put in order, by routing domain."
+    ordered = CounterMetricFamily("tenant_gateway_fragments_put_in_order", help_text, labels=("domain", "domain_id"))
+    for domain_id, of_domain in counters.domains.items():
+        if of_domain.ordered:
+            ordered.add_metric((names.get(domain_id, domain_id), domain_id), of_domain.ordered)
+    return ordered
 
 
 def _fill(counters: Counters) -> Iterator[Metric]:

@@ -45,13 +45,19 @@ _EXAMPLE: dict[int | str, dict[str, Any]] = {
                             "error": None,
                             "traffic": {"overlay_to_external": {"packets": 1024, "bytes": 96256}},
                             "drops": {"no_route": 3},
+                            "fragments_put_in_order": 0,
                             "connections": {"used": 512, "capacity": 18432},
                             "load_balancers": [{"name": "web", "pools": service_documents.POOLS_EXAMPLE}],
                             "tunnels": [service_documents.TUNNEL_EXAMPLE],
                             "services_fault": None,
                         }
                     ],
-                    "internet": {"traffic": {}, "drops": {"no_route": 12}, "connections": None},
+                    "internet": {
+                        "traffic": {},
+                        "drops": {"no_route": 12},
+                        "fragments_put_in_order": 0,
+                        "connections": None,
+                    },
                     "drops": {"unknown_vsid": 1},
                     "unresolved_provider_addresses": ["192.0.2.99"],
                     "memory": {"tables": {"used": 1048576, "capacity": 67108864, "unit": "bytes"}},
@@ -133,6 +139,7 @@ def _counters(counters: DomainCounters) -> dict[str, Any]:
             for direction, traffic in counters.traffic.items()
         },
         "drops": dict(counters.drops),
+        "fragments_put_in_order": counters.ordered,
         "connections": _connections(counters.connections),
     }
 

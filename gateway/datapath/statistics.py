@@ -13,10 +13,14 @@ _DROP = "DROP_"
 
 @dataclass(frozen=True, slots=True)
 class DomainStatistics:
-    """Of one domain: (packets, bytes of IP) by direction, and packets by drop reason, zeros left out."""
+    """Of one domain: (packets, bytes of IP) by direction, and packets by drop reason, zeros left out.
+
+    `ordered`: fragments that went to be put in order.
+    """
 
     traffic: Mapping[str, tuple[int, int]]
     drops: Mapping[str, int]
+    ordered: int = 0
 
 
 def drop_reasons(layout: Layout) -> dict[str, int]:
@@ -34,8 +38,9 @@ def read(datapath: Datapath, layout: Layout) -> dict[int, DomainStatistics]:
     reasons = drop_reasons(layout)
     traffic = datapath.maps["traffic"].sum_percpu(layout.struct("traffic"))
     packets, volume = traffic["packets"], traffic["bytes"]
-    drops = datapath.maps["drops"].sum_percpu(layout.struct("drop_counters"))["packets"]
-    seen = numpy.flatnonzero(packets.any(axis=1) | drops.any(axis=1)).tolist()
+    rare = datapath.maps["drops"].sum_percpu(layout.struct("drop_counters"))
+    drops, ordered = rare["packets"], rare["ordered"]
+    seen = numpy.flatnonzero(packets.any(axis=1) | drops.any(axis=1) | (ordered > 0)).tolist()
     return {
         number: DomainStatistics(
             traffic={
@@ -44,6 +49,7 @@ def read(datapath: Datapath, layout: Layout) -> dict[int, DomainStatistics]:
                 if packets[number, at]
             },
             drops={name: int(drops[number, at]) for name, at in reasons.items() if drops[number, at]},
+            ordered=int(ordered[number]),
         )
         for number in seen
     }

@@ -5,21 +5,34 @@ from typing import Any
 
 import pytest
 
+from gateway.datapath import statistics
 from gateway.datapath.model.world import World
 from gateway.policy.model import Policy
 from tests.datapath.cases import Gateway
 from tests.datapath.loader_support import needs_root
 from tests.datapath.programs_under_test import ProgramsUnderTest
-from tests.unit.model.services import SERVICE_PORTS, SERVICES
+from tests.unit.model.services import (
+    CLIENT,
+    FRAGMENTS_LEGS,
+    SERVICE_PORTS,
+    SERVICES,
+    VIP,
+    for_fragments,
+    outside,
+)
+from tests.unit.model.support import BLUE, RED
 from tests.unit.model.test_model_balancing import *  # noqa: F403
 from tests.unit.model.test_model_balancing_errors import *  # noqa: F403
 from tests.unit.model.test_model_balancing_fragments import *  # noqa: F403
+from tests.unit.model.test_model_balancing_fragments import datagram, in_fragments
 from tests.unit.model.test_model_balancing_members import *  # noqa: F403
 from tests.unit.model.test_model_balancing_nat import *  # noqa: F403
 from tests.unit.model.test_model_compartments import *  # noqa: F403
 from tests.unit.model.test_model_ordering import *  # noqa: F403
 
 pytestmark = needs_root
+
+OTHER_CLIENT = "203.0.113.8"
 
 
 @dataclass
@@ -41,6 +54,22 @@ class BalancingGateway:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.cases, name)
+
+
+def put_in_order(gateway: BalancingGateway) -> dict[str, int]:
+    counted = statistics.read(gateway.programs.datapath, gateway.programs.layout)
+    return {rdid: counted[number].ordered for number, rdid in gateway.programs.numbers.items() if number in counted}
+
+
+def test_fragments_that_go_to_be_put_in_order_are_counted_by_domain(gateway: BalancingGateway) -> None:
+    gateway.hold(compartments=for_fragments(FRAGMENTS_LEGS))
+    before = put_in_order(gateway)
+    for one in reversed(in_fragments(datagram(CLIENT, 4000, VIP, 53), 7)):
+        gateway.orders(*outside(one))
+    for one in in_fragments(datagram(OTHER_CLIENT, 4000, VIP, 53), 8):
+        gateway.forwards(*outside(one))
+    assert put_in_order(gateway)[BLUE] - before.get(BLUE, 0) == 2
+    assert put_in_order(gateway).get(RED, 0) == before.get(RED, 0)
 
 
 @pytest.fixture(name="gateway")

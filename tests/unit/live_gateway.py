@@ -75,7 +75,7 @@ class StillMachine:
         return [PortState(port.name, port.role, port.interface, port.vlan, "attached") for port in CONFIGURED_PORTS]
 
     def counters(self) -> Counters:
-        blue = DomainCounters({"overlay_to_external": Traffic(7, 700)}, {"no_route": 3}, Fill(5, 256, "entries"))
+        blue = DomainCounters({"overlay_to_external": Traffic(7, 700)}, {"no_route": 3}, Fill(5, 256, "entries"), 11)
         internet = DomainCounters({}, {"vip_not_served": 2})
         return Counters({BLUE: blue, INTERNET: internet}, {"unknown_vsid": 1}, {"tables": Fill(1024, 4096, "bytes")})
 

@@ -196,6 +196,7 @@ int gateway_order(struct xdp_md *ctx)
 	if (!(p->fragment & 2))
 		forget_fragments(p, &b->sought);
 	write_note(p, &b->sought);
+	count_ordered(p);
 	finish(ctx, p, verdict, out->interface);
 	return bpf_redirect_map(&devices, out->device, 0);
 }

@@ -186,6 +186,7 @@ struct {
 
 struct drop_counters {
 	__u64 packets[DROP_REASONS];
+	__u64 ordered; /* fragments that went to be put in order: no drop, but nearly as rare */
 };
 
 struct {

@@ -70,6 +70,15 @@ static __always_inline bool may_be_put_in_order(const struct packet *p)
 	return !p->ordered && compartment_of(p)->fragments && budget && spend(budget, FRAGMENTS_PER_SECOND, FRAGMENTS_AT_ONCE);
 }
 
+static __always_inline void count_ordered(const struct packet *p)
+{
+	__u32 number = p->domain;
+	struct drop_counters *counters = bpf_map_lookup_elem(&drops, &number);
+
+	if (counters)
+		counters->ordered++;
+}
+
 /* What becomes of a later fragment whose first one was not seen. */
 static __always_inline MUST_CHECK int overtook(const struct packet *p)
 {

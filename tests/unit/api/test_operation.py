@@ -39,13 +39,19 @@ def test_status_shows_what_is_held_programmed_and_counted(gateway: LiveGateway) 
         "error": None,
         "traffic": {"overlay_to_external": {"packets": 7, "bytes": 700}},
         "drops": {"no_route": 3},
+        "fragments_put_in_order": 11,
         "connections": {"used": 5, "capacity": 256},
         "load_balancers": [],
         "tunnels": [],
         "services_fault": None,
     }
     assert [port["name"] for port in status["ports"]] == ["provider", "corpnet", "internet"]
-    assert status["internet"] == {"traffic": {}, "drops": {"vip_not_served": 2}, "connections": None}
+    assert status["internet"] == {
+        "traffic": {},
+        "drops": {"vip_not_served": 2},
+        "fragments_put_in_order": 0,
+        "connections": None,
+    }
     assert status["drops"] == {"unknown_vsid": 1}
     assert status["unresolved_provider_addresses"] == ["192.168.1.99"]
     assert status["memory"] == {"tables": {"used": 1024, "capacity": 4096, "unit": "bytes"}}
@@ -65,6 +71,7 @@ def test_metrics_are_what_prometheus_reads(gateway: LiveGateway) -> None:
     assert samples["tenant_gateway_packets_total", "blue", "overlay_to_external"] == 7
     assert samples["tenant_gateway_bytes_total", "blue", "overlay_to_external"] == 700
     assert samples["tenant_gateway_drops_total", "blue", "no_route"] == 3
+    assert samples["tenant_gateway_fragments_put_in_order_total", "blue", None] == 11
     assert samples["tenant_gateway_drops_total", "internet", "vip_not_served"] == 2
     assert samples["tenant_gateway_drops_total", "", "unknown_vsid"] == 1
     assert samples["tenant_gateway_map_used", None, None] == 1024
