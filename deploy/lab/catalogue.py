@@ -112,6 +112,21 @@ LABS = {
             sites=(_corpnet("corpnet", "tenant", *TENANT_PREFIXES),),
         ),
         Lab(
+            name="rewrite",
+            title="a host that rewrites addresses in place of a tunnel, and CorpNet",
+            policy="rewrite.yaml",
+            gateway_address="192.168.6.2/24",
+            sites=(
+                Site(
+                    name="corpnet",
+                    domain="tenant",
+                    addresses=("10.1.1.99/29",),
+                    routes=(("10.1.1.0/24", "10.1.1.97"),),
+                    port="corpnet",
+                ),
+            ),
+        ),
+        Lab(
             name="load-balancer",
             title="two tenants' services behind public addresses, and behind one equal internal address in both",
             policy="load-balancer.yaml",

@@ -1,8 +1,9 @@
-"""Hypervisors that are not our code: the kernel's VXLAN device, and Open vSwitch in user space for NVGRE.
+"""Hypervisors that are not our code: the kernel's VXLAN, Open vSwitch in user space for NVGRE, nftables for rewriting.
 
 A host sends to the other virtual machines of a virtual subnet directly and all else, broadcasts too, to the gateway.
 """
 
+from deploy.lab import namespaces
 from deploy.lab.openvswitch import Switch
 from deploy.lab.running import RunningLab
 from deploy.lab.topology import Host, Lab, Machine
@@ -28,6 +29,9 @@ def build(lab: RunningLab, host: Host) -> None:
     for vsid, encapsulation in vsids.items():
         if encapsulation == "vxlan":
             _build_vxlan(lab, host, vsid)
+    for machine in host.machines:
+        if machine.encapsulation == "rewrite":
+            _build_rewriting(lab, host, machine)
 
 
 def _build_vxlan(lab: RunningLab, host: Host, vsid: int) -> None:
@@ -49,6 +53,30 @@ def _build_vxlan(lab: RunningLab, host: Host, vsid: int) -> None:
     entries = [f"fdb append 00:00:00:00:00:00 dev {device} dst {lab.topology.gateway_provider_address}"]
     entries += [f"fdb add {m.mac} dev {device} dst {m.provider_address}" for m in _peers(lab.topology, host, vsid)]
     lab.run(host.name, "bridge", "-batch", "-", text="\n".join(entries))
+
+
+def _build_rewriting(lab: RunningLab, host: Host, machine: Machine) -> None:
+    """Route, with the destination exchanged before and the source after, and answer ARP for the rest of the subnet."""
+    behind = ", ".join(f"{customer} : {provider}" for customer, provider in lab.topology.lent_addresses.items())
+    senders = ", ".join(f"{provider} : {customer}" for customer, provider in lab.topology.lent_addresses.items())
+    rules = f"""
+table ip rewriting {{
+  chain before {{
+    type filter hook prerouting priority raw
+    iifname {machine.name} ip daddr set ip daddr map {{ {behind} }}
+    iifname {UPLINK} ip daddr set ip daddr map {{ {host.provider_address} : {machine.address} }}
+  }}
+  chain after {{
+    type filter hook postrouting priority srcnat
+    oifname {UPLINK} ip saddr set ip saddr map {{ {machine.address} : {host.provider_address} }}
+    oifname {machine.name} ip saddr set ip saddr map {{ {senders} }}
+  }}
+}}"""
+    namespaces.set_sysctls(
+        lab.namespace(host.name), ipv4__ip_forward=1, **{f"ipv4__conf__{machine.name}__proxy_arp": 1}
+    )
+    lab.configure(host.name, f"route add {machine.address} dev {machine.name}")
+    lab.run(host.name, "nft", "-f", "-", text=rules)
 
 
 def _peers(lab: Lab, host: Host, vsid: int) -> list[Machine]:

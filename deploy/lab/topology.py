@@ -128,7 +128,16 @@ class Lab:
 
     @cached_property
     def machines(self) -> tuple[Machine, ...]:
-        return tuple(machine for domain in self.document["routing_domains"] for machine in _machines(domain))
+        """Those of all records but the gateway's own, by which it lends addresses to what lies behind it."""
+        found = (machine for domain in self.document["routing_domains"] for machine in _machines(domain))
+        return tuple(machine for machine in found if machine.provider_address != self.gateway_provider_address)
+
+    @cached_property
+    def lent_addresses(self) -> dict[str, str]:
+        """Return the gateway's provider address by customer addresses that rewriting hosts send to there."""
+        records = (record for domain in self.document["routing_domains"] for record in domain["lookup_records"])
+        own = self.gateway_provider_address
+        return {each["customer_address"]: own for each in records if each["provider_address"] == own}
 
     @cached_property
     def hosts(self) -> tuple[Host, ...]:
