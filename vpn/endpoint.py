@@ -18,6 +18,7 @@ from vpn.histories import Histories
 from vpn.keeper import Keeper
 from vpn.kernel import Backend
 from vpn.loading import Loading, diagnose
+from vpn.precedence import Precedence
 from vpn.session import Events, ViciError
 from vpn.specification import EndpointSpecification, Tunnel, tunnels
 from vpn.status import ConnectionStatus, EndpointStatus, LogLine
@@ -45,12 +46,15 @@ class Endpoint:
         self._histories = Histories()
         self._specification: EndpointSpecification | None = None
         self._tunnels: dict[str, Tunnel] = {}
+        self._precedence = Precedence({}, backend.in_user_space)
         self._held: set[str] | None = None  # names of connections that an administrator took down; None: not read yet
         self._loading: Loading | None = None
         self._events: Events | None = None
         self._loaded: object = None  # what was loaded last
         self._lies: object = None  # what was laid last, and for which process
         self._laid: dict[str, plumbing.Laid] = {}
+        self._carried_by: dict[str, str | None] = {}  # by prefix, as laid last
+        self._stood_by: dict[str, str] = {}
         self._path_mtus: dict[str, int] = {}  # by peer, where they were learned
         self._paths_due = time.monotonic() + PATHS_EVERY_S
         self._fault: str | None = None
@@ -66,6 +70,7 @@ class Endpoint:
         with self._work:
             self._specification = specification
             self._tunnels = tunnels(specification.connections, self._backend.in_user_space)
+            self._precedence = Precedence(self._tunnels, self._backend.in_user_space)
             self._histories.follow(specification.connections, self._tunnels)
             for name in self._hold_again():
                 self._histories.hold(name, True)
@@ -146,7 +151,12 @@ class Endpoint:
         listens_anew = self._events is None or not self._events.alive
         if listens_anew:
             self._events = Events(charon.socket, _EVENTS, self._on_event)
-        wanted = {name: tunnel for name, tunnel in self._tunnels.items() if name not in self._hold_again()}
+            if self._precedence.rivals:
+                self._resynchronise()  # so that no tunnel is taken for lost which an earlier gateway connected
+        self._stood_by = self._precedence.standing_by(self._histories.hopeful())
+        self._histories.stand_by(self._stood_by)
+        left_out = self._hold_again() | self._stood_by.keys()
+        wanted = {name: tunnel for name, tunnel in self._tunnels.items() if name not in left_out}
         changed = self._loaded != wanted
         if changed:
             self._histories.refused(loading.reconcile(wanted.values()))
@@ -165,21 +175,31 @@ class Endpoint:
             self._paths_due = time.monotonic() + PATHS_EVERY_S
             self._path_mtus = plumbing.learned_path_mtus(specification)
         laid = plumbing.plan(specification, self._tunnels, self._path_mtus, self._histories.encapsulated(), tun)
-        wanted = (specification, laid, charon.pid)
+        carriers = self._precedence.carriers(self._histories.connected())
+        wanted = (specification, laid, carriers, charon.pid)
         if wanted != self._lies:
-            plumbing.lay(specification, laid.values(), tun)
-            self._laid, self._lies = laid, wanted
+            plumbing.lay(specification, laid, carriers, tun)
+            self._laid, self._lies, self._carried_by = laid, wanted, carriers
 
     def _on_event(self, name: str, message: Mapping[str, Any]) -> None:
         if name == "log":
             self._histories.heard(message)
-            if self._histories.undiagnosed():
+            if self._histories.undiagnosed() or self._is_to_switch():
                 self._look_soon()
             return
         if name.endswith("-rekey"):
             self._histories.rekeyed(name, message)
         with suppress(ViciError):  # the supervisor sees the daemon's end or hang by itself
             self._resynchronise()
+        if self._is_to_switch():
+            self._look_soon()
+
+    def _is_to_switch(self) -> bool:
+        """Tell whether another tunnel is to carry, or to connect, than was arranged last."""
+        return self._lies is not None and (
+            self._precedence.carriers(self._histories.connected()) != self._carried_by
+            or self._precedence.standing_by(self._histories.hopeful()) != self._stood_by
+        )
 
     def _resynchronise(self) -> None:
         loading = self._loading

@@ -31,6 +31,8 @@ class Record:
     since: float = 0.0
     new: bool = True  # until the daemon's SAs were seen: one that is there already was adopted
     held: bool = False
+    stands_by_for: str | None = None
+    lost: bool = False  # it was connected, and has neither failed nor been connected since
     failing: bool = False
     undiagnosed: Cause | None = None  # a failure whose cause the peer may still tell
     last_error: LastError | None = None
@@ -49,6 +51,8 @@ class Record:
             self.attempts, self.next_attempt = 0, 0.0
             self.evidence = Evidence(self.connection)
         state = self._state(installed is not None)
+        if state != self.state:
+            self.lost = self.state == "connected"
         if state != self.state or not self.since:
             age = self.sa.established_s if self.sa and installed and self.new else None
             self.state, self.since = state, now - (age or 0)
@@ -60,6 +64,8 @@ class Record:
             return "connected"
         if self.held:
             return "down"
+        if self.stands_by_for:
+            return "standby"
         return "failed" if self.failing else "connecting"
 
     def fail(self, cause: Cause) -> None:
@@ -119,7 +125,7 @@ class Histories:
 
         def decided() -> bool:
             record = self._records.get(name)
-            if record is None or record.state in ("connected", "disabled"):
+            if record is None or record.state in ("connected", "disabled", "standby"):
                 return True
             return record.last_error is not None and record.last_error.at >= begun
 
@@ -129,7 +135,26 @@ class Histories:
     def settled(self) -> bool:
         """Tell whether nothing waits to be connected."""
         with self._changed:
-            return all(record.state in ("connected", "down", "disabled") for record in self._records.values())
+            return not any(record.state in ("connecting", "failed") for record in self._records.values())
+
+    def connected(self) -> frozenset[str]:
+        """Return the names of the connections that are up."""
+        with self._changed:
+            return frozenset(name for name, record in self._records.items() if record.state == "connected")
+
+    def hopeful(self) -> frozenset[str]:
+        """Return the names of the connections that are up or being tried, and did not just fail or go."""
+        with self._changed:
+            begun = {name for name, record in self._records.items() if record.state == "connecting" and not record.lost}
+        return self.connected() | begun
+
+    def stand_by(self, standing: Mapping[str, str]) -> None:
+        """Take in which connections are not to be tried, and for which other one's sake; the others are."""
+        with self._changed:
+            for name, record in self._records.items():
+                if record.stands_by_for != standing.get(name):
+                    record.stands_by_for, record.attempts, record.next_attempt = standing.get(name), 0, 0.0
+                    record.settle()
 
     def due(self) -> list[Tunnel]:
         """Return what is to be initiated now, and count it as an attempt; pauses between attempts grow."""

@@ -1,7 +1,7 @@
 """All that a compartment's namespace needs besides the daemon: devices, routes, MSS, rates."""
 
 import errno
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -62,13 +62,20 @@ def plan(
     return laid
 
 
-def lay(specification: EndpointSpecification, laid: Collection[Laid], tun: bool) -> None:
-    """Bring the namespace to the plan. Raises OSError, NetlinkError."""
-    run_in(specification.namespace, lambda: _lay(specification, laid, tun))
+def lay(
+    specification: EndpointSpecification, laid: Mapping[str, Laid], carriers: Mapping[str, str | None], tun: bool
+) -> None:
+    """Bring the namespace to the plan. `carriers`: by prefix the tunnel that carries it, if any may.
+
+    Raises OSError, NetlinkError.
+    """
+    run_in(specification.namespace, lambda: _lay(specification, laid, carriers, tun))
 
 
-def _lay(specification: EndpointSpecification, laid: Collection[Laid], tun: bool) -> None:
-    prefixes = {route.prefix: place for place in laid for route in place.tunnel.connection.reached()}
+def _lay(
+    specification: EndpointSpecification, by_name: Mapping[str, Laid], carriers: Mapping[str, str | None], tun: bool
+) -> None:
+    laid = by_name.values()
     with IPRoute() as netlink:
         if not tun:
             _make_xfrm_interfaces(netlink, specification.outside, laid)
@@ -79,11 +86,11 @@ def _lay(specification: EndpointSpecification, laid: Collection[Laid], tun: bool
             selectors = [prefix for place in laid for prefix in place.tunnel.local_selectors]
             tunnel = (TUN, routing.BY_INSIDE)
             anchors.set_anchors(netlink, indexes, specification.inside, tunnel, selectors)
-        firewall.set_rules(_marked(prefix, place) for prefix, place in prefixes.items())
+        firewall.set_rules(_marked(by_name, carriers))
         for device, by_class in _rates(specification.inside, laid).items():
             shaping.set_rates(netlink, indexes[device], by_class)
         ours = {connection.local_address for connection in specification.connections if connection.local_address}
-        ways = {prefix: routing.Way(place.device, _mtu(prefix, place)) for prefix, place in prefixes.items()}
+        ways = {prefix: _way(prefix, by_name[name]) if name else None for prefix, name in carriers.items()}
         routing.set_ways(netlink, indexes, specification.inside, frozenset(ours), ways)
 
 
@@ -91,10 +98,19 @@ def _mtu(prefix: str, place: Laid) -> int:
     return max(place.mtu, _IPV6_LEAST_MTU) if ip_network(prefix).version == 6 else place.mtu
 
 
-def _marked(prefix: str, place: Laid) -> firewall.Marked:
-    connection = place.tunnel.connection
-    limited = connection.outbound_kbps or connection.inbound_kbps
-    return firewall.Marked(prefix, place.device, _mtu(prefix, place), place.rate_class if limited else 0)
+def _way(prefix: str, place: Laid) -> routing.Way:
+    return routing.Way(place.device, _mtu(prefix, place))
+
+
+def _marked(by_name: Mapping[str, Laid], carriers: Mapping[str, str | None]) -> Iterator[firewall.Marked]:
+    """Yield what is behind each tunnel. Behind the TUN device only who carries a prefix can be meant."""
+    for name, place in by_name.items():
+        connection = place.tunnel.connection
+        limited = connection.outbound_kbps or connection.inbound_kbps
+        for route in connection.reached():
+            if place.device != TUN or carriers[route.prefix] == name:
+                mtu = _mtu(route.prefix, place)
+                yield firewall.Marked(route.prefix, place.device, mtu, place.rate_class if limited else 0)
 
 
 def _rates(inside: str, laid: Collection[Laid]) -> dict[str, dict[int, int]]:

@@ -3,7 +3,8 @@
 The datapath has decided already what belongs to which side, so the compartment asks only where a packet comes from:
 
     1000  from our outside address         the main table, by the outside: IKE and ESP
-    1001  from the inside                  table 1000: routes into tunnels, else a black hole
+    1001  from the inside                  table 1000: routes into tunnels, else a black hole; also for prefixes whose
+                                           tunnel is not connected, where another one's selectors might hold them
     1002  anything else                    table 1001: by the inside
 """
 
@@ -49,9 +50,12 @@ def set_ways(
     indexes: Mapping[str, int],
     inside: str,
     outside_addresses: frozenset[str],
-    ways: Mapping[str, Way],
+    ways: Mapping[str, Way | None],
 ) -> None:
-    """Make a namespace's rules and routes what they should be. Raises NetlinkError."""
+    """Make a namespace's rules and routes what they should be; a prefix whose way is None is closed.
+
+    Raises NetlinkError.
+    """
     for version, family in _FAMILIES.items():
         of_family = {prefix: way for prefix, way in ways.items() if ip_network(prefix).version == version}
         _set_routes(netlink, version, indexes, inside, of_family)
@@ -86,7 +90,7 @@ def _set_rules(netlink: IPRoute, family: int, wanted: Mapping[tuple[Any, ...], d
 
 
 def _set_routes(
-    netlink: IPRoute, version: int, indexes: Mapping[str, int], inside: str, ways: Mapping[str, Way]
+    netlink: IPRoute, version: int, indexes: Mapping[str, int], inside: str, ways: Mapping[str, Way | None]
 ) -> None:
     family = _FAMILIES[version]
     default = {"family": family, "dst": "default"}
@@ -96,16 +100,20 @@ def _set_routes(
     netlink.route("replace", **default, **by_inside)
     held = {prefix: route for prefix, route in _held(netlink, family) if prefix not in ways}
     for prefix, way in ways.items():
-        metrics = {"mtu": way.mtu, "lock": 1 << _RTAX_MTU}  # IPv6 forwards by a route's MTU only where it is locked
-        place = {"table": _INTO_TUNNELS, "oif": indexes[way.device]}
-        netlink.route("replace", family=family, dst=prefix, priority=_METRIC, metrics=metrics, **place)
+        to = _into(indexes[way.device], way.mtu) if way else {"type": "blackhole"}
+        netlink.route("replace", family=family, dst=prefix, table=_INTO_TUNNELS, priority=_METRIC, **to)
     for prefix in held:
         netlink.route("del", family=family, dst=prefix, table=_INTO_TUNNELS, priority=_METRIC)
+
+
+def _into(device: int, mtu: int) -> dict[str, Any]:
+    """Return a route's attributes. IPv6 forwards by a route's MTU only where it is locked."""
+    return {"oif": device, "metrics": {"mtu": mtu, "lock": 1 << _RTAX_MTU}}
 
 
 def _held(netlink: IPRoute, family: int) -> Iterator[tuple[str, Any]]:
     """Dump the routes into tunnels."""
     default = "0.0.0.0" if family == AF_INET else "::"
     for route in netlink.get_routes(family=family, table=_INTO_TUNNELS):
-        if route.get("table") == _INTO_TUNNELS and route.get("oif") and route.get("priority") == _METRIC:
+        if route.get("table") == _INTO_TUNNELS and route.get("priority") == _METRIC:
             yield f"{route.get('dst', default)}/{route['dst_len']}", route

@@ -31,7 +31,8 @@ class VpnService:
         self._endpoints: dict[str, Endpoint] = {}
         self._wanted: Mapping[str, EndpointSpecification] = {}
         self._busy: set[str] = set()
-        self._lock = threading.Lock()  # of the two above
+        self._again: set[str] = set()  # of the busy: to be looked after once more
+        self._lock = threading.Lock()  # of these four
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="vpn")
         self._asking = ThreadPoolExecutor(_WORKERS, thread_name_prefix="vpn status")  # never waits for starts
         self._woken = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -119,7 +120,10 @@ class VpnService:
     def _look_after(self, domain: str) -> None:
         with self._lock:
             endpoint = self._endpoints.get(domain)
-            if endpoint is None or domain in self._busy or self._closing:
+            if endpoint is None or self._closing:
+                return
+            if domain in self._busy:
+                self._again.add(domain)
                 return
             self._busy.add(domain)
             self._pool.submit(self._heal, endpoint)
@@ -128,8 +132,13 @@ class VpnService:
         try:
             endpoint.heal()
         finally:
+            domain = endpoint.routing_domain
             with self._lock:
-                self._busy.discard(endpoint.routing_domain)
+                self._busy.discard(domain)
+                again = domain in self._again
+                self._again.discard(domain)
+            if again:
+                self._look_after(domain)
             self._wake()
 
     def _wake(self) -> None:

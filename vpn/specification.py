@@ -50,6 +50,7 @@ class Tunnel:
     key: str
     connection: IpsecConnection
     local_selectors: tuple[str, ...]
+    remote_selectors: tuple[str, ...]
     message: dict[str, Any]  # of load-conn
     floored: tuple[str, ...]
 
@@ -136,7 +137,7 @@ def _tunnel(connection: IpsecConnection, by_routes: bool, in_user_space: bool) -
     rekey_ike = int(ike_lifetime * _REKEY_AT)
     message |= {"rekey_time": f"{rekey_ike}s", "over_time": f"{ike_lifetime - rekey_ike}s", "children": {key: child}}
     message |= _authentication(connection)
-    return Tunnel(key, connection, local, message, floored)
+    return Tunnel(key, connection, local, remote, message, floored)
 
 
 def _selectors(connection: IpsecConnection, by_routes: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:

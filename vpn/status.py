@@ -11,7 +11,7 @@ from vpn.kernel import Backend
 if TYPE_CHECKING:
     from vpn.histories import Record
 
-State = Literal["connected", "connecting", "failed", "down", "disabled"]
+State = Literal["connected", "connecting", "failed", "standby", "down", "disabled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class LastError:
 class ConnectionStatus:
     """One connection. Times are seconds since 1970, counters since this gateway first saw the tunnel.
 
-    "connected" means that a CHILD_SA is installed; "down" that an administrator took it down. `mtu` is the largest
-    inner packet, in bytes, 0 while unknown. `offloadable` says whether the tunnel could be taken over by hardware, else
-    `why_not`.
+    "connected" means that a CHILD_SA is installed; "standby" that it waits for another tunnel to fail, "down" that an
+    administrator took it down. `mtu` is the largest inner packet, in bytes, 0 while unknown. `offloadable` says whether
+    the tunnel could be taken over by hardware, else `why_not`.
     """
 
     name: str
@@ -141,6 +141,12 @@ def _text(record: "Record", fault: str | None) -> str:
         return "disabled in policy"
     if record.state == "down":
         return f"taken down by an administrator {since}"
+    if record.state == "standby":
+        other = record.stands_by_for
+        return (
+            f"stands by for {other} {since}, and connects when that is not connected: "
+            "this kernel has no ESP, and in user space their selectors cannot be told apart"
+        )
     if fault:
         return f"not connected {since}: {fault}"
     if record.state == "failed" and record.last_error:

@@ -127,9 +127,11 @@ def _through_compartment(domain: RoutingDomain, inside: Inside | None) -> Iterat
     if inside:
         for address in inside.addresses:
             yield _Candidate(host_prefix(address), 0, inside.hop())
-    for connection in domain.ipsec_connections():
-        hop = inside.hop() if inside and connection.enabled else Closed()
-        for route in connection.reached():
+    tunnels = list(domain.ipsec_connections())
+    in_use = {route.prefix for tunnel in tunnels if tunnel.enabled for route in tunnel.reached()}
+    for tunnel in tunnels:
+        for route in tunnel.reached():  # another tunnel may stand in for one that is disabled
+            hop = inside.hop() if inside and route.prefix in in_use else Closed()
             yield _Candidate(route.prefix, route.metric, hop)
 
 

@@ -52,7 +52,7 @@ def find(passage: Passage, origin: Origin, course: Course, flow_hash: int) -> Re
     route = routes[(flow_hash >> 16) % len(routes)]
     passage.note("route", route.entry, _chosen(route, destination, len(routes)))
     if route.tunnel is not None:
-        _tell_of_tunnel(passage, domain, route, route.tunnel)
+        _tell_of_tunnels(passage, domain, route)
     if isinstance(route.target, OnLink):
         return _wildcard(passage, origin, course, route.target)
     if isinstance(route.target, Closed):
@@ -61,12 +61,17 @@ def find(passage: Passage, origin: Origin, course: Course, flow_hash: int) -> Re
     return route.target
 
 
-def _tell_of_tunnel(passage: Passage, domain: Domain, route: Route, name: str) -> None:
-    state = passage.tunnels.get((domain.id, name))
-    if state is not None:
-        passage.note("tunnel", route.entry, state.words)
-        if not state.carries and isinstance(route.target, Exit):
-            passage.note("tunnel", route.entry, DROPPED_THERE)
+def _tell_of_tunnels(passage: Passage, domain: Domain, route: Route) -> None:
+    """Say how the tunnels to a prefix fare, up to the first that carries, which is the one that takes the packet."""
+    ways = [each for each in domain.routes if each.prefix == route.prefix and each.tunnel is not None]
+    ways.sort(key=lambda way: (way.metric, str(way.tunnel)))
+    known = [(way, state) for way in ways if (state := passage.tunnels.get((domain.id, str(way.tunnel))))]
+    for way, state in known:
+        passage.note("tunnel", way.entry, state.words)
+        if state.carries:
+            return
+    if known and isinstance(route.target, Exit):
+        passage.note("tunnel", route.entry, DROPPED_THERE)
 
 
 def _open(routes: list[Route]) -> list[Route]:

@@ -187,11 +187,13 @@ def _compartment_routes(entry: str, inside: Inside) -> Iterator[Route]:
 
 
 def _tunnel_routes(entry: str, domain: RoutingDomain, inside: Inside | None) -> Iterator[Route]:
+    enabled = (tunnel for tunnel in domain.ipsec_connections() if tunnel.enabled)
+    in_use = {route.prefix for tunnel in enabled for route in tunnel.reached()}
     for index, connection in enumerate(domain.network_connections):
         if not isinstance(connection, IpsecConnection):
             continue
-        target = inside.exit if inside and connection.enabled else Closed()
         field = "routes" if connection.routes else "traffic_selectors/remote"
         for i, route in enumerate(connection.reached()):
             at = f"{entry}/network_connections/{index}/{field}/{i}"
+            target = inside.exit if inside and route.prefix in in_use else Closed()
             yield Route(at, ip_network(route.prefix), route.metric, target, connection.name)

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 from vpn_flood import Flood
-from vpn_rig import PATIENCE, SERVER, Rig, connection, swanctl, until
+from vpn_rig import CLOUD, PATIENCE, SERVER, Rig, connection, swanctl, until
 
-from gateway.policy.model import IkeProposal
+from gateway.policy.model import IkeProposal, TrafficSelectors
 from vpn.session import Commands
 
 PEER = "203.0.113.20"
@@ -47,7 +47,9 @@ def test_thousands_of_initiations_in_a_row_change_nothing(rig: Rig) -> None:
 def test_two_connections_of_which_one_cannot_work_leave_the_other_alone(rig: Rig) -> None:
     domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEER)
     wanted = connection(domain, PEER)
-    unreachable = replace(wanted, name="unreachable", remote_address="192.0.2.99", remote_id="nobody", routes=())
+    elsewhere = TrafficSelectors(CLOUD, ("10.9.0.0/24", "fd00:9::/64"))
+    nobody = {"name": "unreachable", "remote_address": "192.0.2.99", "remote_id": "nobody"}
+    unreachable = replace(wanted, traffic_selectors=elsewhere, routes=(), **nobody)
     domain.connections = (unreachable, wanted)
     site.start(swanctl(wanted))
     rig.reconcile()

@@ -124,8 +124,10 @@ CARRIES = TunnelState(True, "The tunnel is connected since noon; packets of up t
 TO_SITE = Question(source="10.1.1.11", destination=tunnels.BEHIND_HEADQUARTERS, vsid=6001)
 
 
-def tunnelled_world(state: TunnelState = CARRIES, policy: Policy = tunnels.TUNNELS, **more: Any) -> World:
-    states = {(BLUE, "headquarters"): state}
+def tunnelled_world(
+    state: TunnelState = CARRIES, policy: Policy = tunnels.TUNNELS, second: TunnelState = CARRIES, **more: Any
+) -> World:
+    states = {(BLUE, "headquarters"): state, (BLUE, "second"): second}
     return make_world(policy, ports=SERVICE_PORTS, tunnels=states, **({"compartments": tunnels.COMPARTMENTS} | more))
 
 
@@ -151,6 +153,16 @@ def test_a_tunnel_that_is_down_is_said_to_fail_closed() -> None:
         "The compartment drops what comes for it meanwhile: nothing leaves in clear."
     )
     assert words(verdict, "verdict") == ["It is forwarded to the compartment, which drops it."]
+
+
+def test_where_two_tunnels_lead_the_connected_one_of_the_lower_metric_is_named() -> None:
+    second = tunnels.tunnel("second", tunnels.STRANGER, None, "10.2.0.0/16", metric=5)
+    policy = tunnels.with_blue(network_connections=(second, *tunnels.BLUE_DOMAIN.network_connections))
+    down = TunnelState(False, "The tunnel carries nothing: not connected.")
+    for state, told in ((CARRIES, [CARRIES.words]), (down, [down.words, CARRIES.words])):
+        verdict = explain(tunnelled_world(state, policy), TO_SITE)
+        assert words(verdict, "tunnel") == told
+        assert words(verdict, "verdict") == ["It is forwarded."]
 
 
 def test_a_tunnel_without_its_compartment_is_said_to_be_closed() -> None:

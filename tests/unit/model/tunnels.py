@@ -23,21 +23,23 @@ STRANGER = "203.0.113.99"
 _PSK = PskAuthentication(Secret("not a good one"))
 
 
-def _tunnel(name: str, peer: str, own: str | None, *prefixes: str, enabled: bool = True) -> IpsecConnection:
-    routes = tuple(map(ConnectionRoute, prefixes))
+def tunnel(
+    name: str, peer: str, own: str | None, *prefixes: str, enabled: bool = True, metric: int = 0
+) -> IpsecConnection:
+    routes = tuple(ConnectionRoute(prefix, metric=metric) for prefix in prefixes)
     return IpsecConnection(name, peer, _PSK, local_address=own, routes=routes, enabled=enabled)
 
 
 BLUE_TUNNELS = (
-    _tunnel("headquarters", HEADQUARTERS, None, "10.2.0.0/16", f"{IN_SUBNET}/32"),
-    _tunnel("branch", BRANCH, SHARED, "10.3.0.0/16"),
+    tunnel("headquarters", HEADQUARTERS, None, "10.2.0.0/16", f"{IN_SUBNET}/32"),
+    tunnel("branch", BRANCH, SHARED, "10.3.0.0/16", metric=5),
     replace(
-        _tunnel("branch6", BRANCH6, SHARED6),
+        tunnel("branch6", BRANCH6, SHARED6),
         traffic_selectors=TrafficSelectors(("fd00:1::/64",), ("fd00:3::/64",)),
     ),
-    _tunnel("disabled", "203.0.113.40", SHARED, "10.4.0.0/16", enabled=False),
+    tunnel("disabled", "203.0.113.40", SHARED, "10.4.0.0/16", "10.3.0.0/16", enabled=False),  # branch stands in
 )
-RED_TUNNEL = _tunnel("headquarters", OF_RED, SHARED, "10.2.0.0/16")
+RED_TUNNEL = tunnel("headquarters", OF_RED, SHARED, "10.2.0.0/16")
 BLUE_DOMAIN = replace(
     support.BLUE_DOMAIN, network_connections=(*support.BLUE_DOMAIN.network_connections, *BLUE_TUNNELS)
 )
