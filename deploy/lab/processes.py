@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,14 +135,15 @@ def end(process: Process, first: signal.Signals = signal.SIGTERM, seconds: float
     """End a process and wait until it is gone; what does not end in time is killed."""
     if not process.runs():
         return
-    handle = os.pidfd_open(process.pid)
-    try:
-        signal.pidfd_send_signal(handle, first)
-        if not select.select([handle], [], [], seconds)[0]:
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-            select.select([handle], [], [])
-    finally:
-        os.close(handle)
+    with suppress(ProcessLookupError):  # it has ended by itself meanwhile
+        handle = os.pidfd_open(process.pid)
+        try:
+            signal.pidfd_send_signal(handle, first)
+            if not select.select([handle], [], [], seconds)[0]:
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                select.select([handle], [], [])
+        finally:
+            os.close(handle)
 
 
 def listens(process: Process, port: int) -> bool:

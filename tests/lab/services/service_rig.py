@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,17 +103,20 @@ class Rig:
 
     def tunnel_process(self, rdid: str = BLUE) -> int | None:
         """Return the pid of the daemon in a domain's compartment."""
-        for namespace in self.compartments():
-            text = namespaces.execute(["ip", "netns", "pids", namespace])
-            for pid in map(int, text.split()):
-                if f"/{rdid}/" in Path(f"/proc/{pid}/environ").read_text():
-                    return pid
+        homes = set(self.compartments().values())
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+                if (process / "ns/net").stat().st_ino in homes and f"/{rdid}/" in (process / "environ").read_text():
+                    return int(process.name)
         return None
 
     def compartments(self) -> dict[str, int]:
         """Return the names of the compartments, and the inodes of their namespaces."""
-        found = namespaces.NAMESPACES.glob(f"tgw-{NAME}-*")
-        return {path.name: path.stat().st_ino for path in found}
+        inodes = {}
+        for path in namespaces.NAMESPACES.glob(f"tgw-{NAME}-*"):
+            with suppress(FileNotFoundError):  # it has gone meanwhile
+                inodes[path.name] = path.stat().st_ino
+        return inodes
 
     def legs(self) -> dict[str, int]:
         """Return the gateway's ends of all compartments' interfaces, with their indexes."""

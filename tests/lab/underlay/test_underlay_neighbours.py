@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from underlay_rig import GATEWAY, HOST, gateway, host, mac, run
 
+from deploy.lab.processes import wait_until
 from gateway.underlay.hop import Hop
 
 
@@ -36,14 +37,17 @@ def test_a_change_of_one_among_a_thousand_neighbours_is_told_within_20_ms(watch:
     wanted = [f"fd06::1:{number:x}" for number in range(1000)]
     watched.underlay.want(wanted)
     watched.until(lambda: len(watched.hops) == 1000)
+    wait_until(lambda: managed_neighbours() >= set(wanted), "Linux resolves them all")
     delays = []
-    for number in range(20):
-        address = bytes([2, 0, 0, 0, 0, number])
-        started = time.monotonic()
-        gateway(f"neigh replace fd06::1:7 lladdr {address.hex(':')} dev eth1 nud reachable")
-        watched.until_hop("fd06::1:7", lambda hop, address=address: hop.destination_mac == address)
-        delays.append(time.monotonic() - started)
-    assert min(delays) < 0.020, f"the change and the `ip` command that made it took {delays} s"
+    with subprocess.Popen(["ip", "-n", GATEWAY, "-batch", "-"], stdin=subprocess.PIPE, text=True) as orders:
+        for number in range(50):
+            address = bytes([2, 0, 0, 0, 0, number])
+            started = time.monotonic()
+            order = f"neigh replace fd06::1:7 lladdr {address.hex(':')} dev eth1 nud reachable"
+            print(order, file=orders.stdin, flush=True)
+            watched.until_hop("fd06::1:7", lambda hop, address=address: hop.destination_mac == address)
+            delays.append(time.monotonic() - started)
+    assert min(delays) < 0.020, delays  # the others had to wait for a CPU
 
 
 def test_a_thousand_hosts_behind_one_router_need_one_managed_neighbour(watch: Any) -> None:

@@ -53,7 +53,7 @@ def test_when_a_weight_changes_others_keep_most_slots() -> None:
 
 
 @given(members_of_any_kind.filter(lambda members: any(members.values())), st.sampled_from([251, 1021]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_shares_follow_weights_to_a_slot_and_nobody_with_weight_goes_without(
     weights: dict[str, int], size: int
 ) -> None:
@@ -67,7 +67,7 @@ def test_shares_follow_weights_to_a_slot_and_nobody_with_weight_goes_without(
 
 
 @given(members_of_any_kind.filter(lambda members: any(members.values())), st.randoms())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_order_of_the_members_does_not_matter(weights: dict[str, int], chance: random.Random) -> None:
     members = list(weights.items())
     shuffled = chance.sample(members, len(members))
@@ -107,7 +107,7 @@ def test_a_table_for_1000_members_takes_less_than_60_ms() -> None:
     members = [(f"10.1.{number // 250}.{number % 250}", chance.randint(1, 1000)) for number in range(1000)]
     durations = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.thread_time()
         maglev.slots(members, maglev.LARGE_TABLE)
-        durations.append(time.perf_counter() - start)
+        durations.append(time.thread_time() - start)
     assert min(durations) < 0.060

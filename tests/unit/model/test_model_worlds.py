@@ -149,7 +149,7 @@ def assert_stays_inside(world: World, came: bytes, verdict: Verdict) -> None:
         assert (vsid, inner[:6], destination) == (came_tunnel[0], came_tunnel[1][6:12], came_source)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(min_value=0, max_value=1 << 40))
 def test_no_frame_leaves_with_anything_of_another_domain(seed: int) -> None:
     random = Random(seed)

@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import LOAD_BALANCER, TUNNEL, edit, record
 
@@ -76,7 +76,7 @@ values = st.recursive(
 
 
 @given(st.lists(st.tuples(st.sampled_from(sorted(places(DOMAIN))), values), min_size=1, max_size=3))
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400)
 def test_anything_at_any_place_is_read_or_refused(changes: list[tuple[str, Any]]) -> None:
     domain = deepcopy(DOMAIN)
     for path, value in changes:

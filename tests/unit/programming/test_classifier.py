@@ -81,7 +81,7 @@ def is_among(packet: Packet, port: int, ports: str | None) -> bool:
     return packet.protocol in (TCP, UDP) and any(first <= port <= last for first, last in port_ranges(ports))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(access_lists(), st.lists(packets(), max_size=30))
 def test_a_compiled_list_says_what_its_rules_say_one_by_one(access_list: AccessControlList, sent: list[Packet]) -> None:
     block = compile_access_list(access_list, layout())

@@ -4,7 +4,7 @@ from random import Random
 
 import numpy
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.programming.block import BlockBuilder, Bytes, CapacityError
@@ -49,25 +49,21 @@ def check(keys: Keys, foreign: set[int] | set[tuple[int, ...]], six: bool) -> No
         assert find_cell(block, region, key) is None
 
 
-@settings(deadline=None)
 @given(st.sets(Word, max_size=300), st.sets(Word, max_size=100))
 def test_every_key_is_found_and_no_other(keys: set[int], foreign: set[int]) -> None:
     check(sorted(keys), foreign, six=False)
 
 
-@settings(deadline=None)
 @given(InARow, InARow)
 def test_addresses_in_a_row_are_found_and_those_beside_them_are_not(keys: set[int], foreign: set[int]) -> None:
     check(sorted(keys), foreign, six=False)
 
 
-@settings(deadline=None)
 @given(st.sets(Words, max_size=150), st.sets(Words, max_size=50))
 def test_every_ipv6_key_is_found_and_no_other(keys: set[tuple[int, ...]], foreign: set[tuple[int, ...]]) -> None:
     check(sorted(keys), foreign, six=True)
 
 
-@settings(deadline=None)
 @given(InARow6, InARow6)
 def test_ipv6_addresses_in_a_row_are_found(keys: set[tuple[int, ...]], foreign: set[tuple[int, ...]]) -> None:
     check(sorted(keys), foreign, six=True)

@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.programming.block import CapacityError
@@ -45,19 +45,16 @@ def longest_gap(taken: list[tuple[int, int]], chunk: int) -> int:
     return longest
 
 
-@settings(deadline=None)
 @given(Steps)
 def test_no_line_is_given_out_twice_and_room_that_is_there_is_found(steps: list[int]) -> None:
     run(Space("the memory", SIZE), steps)
 
 
-@settings(deadline=None)
 @given(Steps)
 def test_what_is_given_out_lies_in_one_chunk(steps: list[int]) -> None:
     run(Space("the memory", SIZE, 128), steps, 128)
 
 
-@settings(deadline=None)
 @given(Steps, st.integers())
 def test_when_all_is_given_back_it_is_one_piece_again(steps: list[int], seed: int) -> None:
     space = Space("the memory", SIZE)
@@ -68,7 +65,6 @@ def test_when_all_is_given_back_it_is_one_piece_again(steps: list[int], seed: in
     assert space.allocate(SIZE - 1) == 1
 
 
-@settings(deadline=None)
 @given(Steps)
 def test_what_another_daemon_left_is_claimed_and_given_to_nobody(steps: list[int]) -> None:
     left = run(Space("the memory", SIZE), steps)

@@ -1,7 +1,7 @@
 """The trie: the longest prefix, as a list of prefixes gone through one by one finds it."""
 
 import numpy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.programming.block import BlockBuilder
@@ -46,19 +46,16 @@ def check(found: Prefixes, keys: list[int], width: int, stride: int = 8) -> None
         assert trie_find(block, root, key.to_bytes(width // 8), stride) == wanted
 
 
-@settings(deadline=None)
 @given(prefixes(32), st.lists(st.integers(0, (1 << 32) - 1), max_size=30))
 def test_the_longest_ipv4_prefix_is_found(found: Prefixes, keys: list[int]) -> None:
     check(found, keys, 32)
 
 
-@settings(deadline=None)
 @given(prefixes(128), st.lists(st.integers(0, (1 << 128) - 1), max_size=30))
 def test_the_longest_ipv6_prefix_is_found(found: Prefixes, keys: list[int]) -> None:
     check(found, keys, 128)
 
 
-@settings(deadline=None)
 @given(prefixes(32), st.lists(st.integers(0, (1 << 32) - 1), max_size=30))
 def test_small_nodes_find_the_same(found: Prefixes, keys: list[int]) -> None:
     check(found, keys, 32, stride=4)
