@@ -103,11 +103,12 @@ class Rig:
 
     def tunnel_process(self, rdid: str = BLUE) -> int | None:
         """Return the pid of the daemon in a domain's compartment."""
-        homes = set(self.compartments().values())
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-                if (process / "ns/net").stat().st_ino in homes and f"/{rdid}/" in (process / "environ").read_text():
-                    return int(process.name)
+        for namespace in self.compartments():
+            inside = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True, check=False)
+            for pid in map(int, inside.stdout.split()):  # none where the namespace has gone meanwhile
+                with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+                    if f"/{rdid}/" in Path(f"/proc/{pid}/environ").read_text():
+                        return pid
         return None
 
     def compartments(self) -> dict[str, int]:
