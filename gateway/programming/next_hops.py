@@ -5,7 +5,7 @@ after a second.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from socket import AF_PACKET, SOCK_RAW, socket
@@ -67,17 +67,22 @@ def _unknown(ports: Ports, hops: Mapping[NextHop, int]) -> dict[NextHop, int]:
 
 
 def ask(hops: Mapping[NextHop, Asker]) -> dict[NextHop, str]:
-    """Ask where these are; return those whose interface is down or gone, with what Linux said."""
-    failed: dict[NextHop, str] = {}
+    """Ask where these are; return those that could not be asked for, with what Linux said."""
     if not hops:
-        return failed
-    with socket(AF_PACKET, SOCK_RAW) as links:
-        for hop, asker in hops.items():
-            try:
-                links.sendto(question(asker, hop), (asker.interface, 0))
-            except OSError as error:
-                failed[hop] = str(error)
-    return failed
+        return {}
+    try:
+        with socket(AF_PACKET, SOCK_RAW) as links:
+            return dict(_failing(links, hops))
+    except OSError as error:
+        return dict.fromkeys(hops, str(error))
+
+
+def _failing(links: socket, hops: Mapping[NextHop, Asker]) -> Iterator[tuple[NextHop, str]]:
+    for hop, asker in hops.items():
+        try:
+            links.sendto(question(asker, hop), (asker.interface, 0))
+        except OSError as error:  # the interface is down or gone
+            yield hop, str(error)
 
 
 def question(asker: Asker, hop: NextHop) -> bytes:

@@ -134,7 +134,8 @@ class Ports:
 
     def asker(self, number: int) -> Asker:
         """Return as whom a port asks for neighbours."""
-        interface, vlan = next(key for key, taken in self._numbers.items() if taken == number)
+        known = list(self._numbers.items())  # others may add ports meanwhile
+        interface, vlan = next(key for key, taken in known if taken == number)
         return Asker(interface, vlan, self._rows[number]["mac"].tobytes())
 
     def names(self) -> dict[int, str]:
