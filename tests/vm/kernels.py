@@ -53,7 +53,8 @@ def _download(suite: str, directory: Path) -> None:
     _run(["apt-get", *options, "update", "-qq"], directory)
     listing = _run(["apt-cache", *options, "depends", METAPACKAGE], directory)
     package = next(line.split()[-1] for line in listing.splitlines() if "Depends: linux-image-" in line)
-    _run(["apt-get", *options, "download", "-qq", package], directory)
+    _run(["apt-get", *options, "download", "-qq", package], state)
+    next(state.glob("linux-image-*.deb")).rename(directory / f"{package}.deb")  # whole, or not there
 
 
 def _run(command: list[str], directory: Path) -> str:

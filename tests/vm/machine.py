@@ -7,9 +7,12 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from gateway.datapath.build import build
+from tests.vm import service_manager
+from tests.vm.guest import BOOTED
 from tests.vm.initramfs import Initramfs
 from tests.vm.kernels import Kernel
 
@@ -21,8 +24,23 @@ TOOLS = ("ip", "mount", "umount")
 LEFT_OUT = ("pip", "setuptools", "mypy", "ruff")
 # QEMU 7.2 emulates a cmpxchg16b on per-CPU memory wrongly, on which Linux 6.12 dies: the kernel is told to do without.
 KERNEL_OPTIONS = "console=ttyS0 quiet panic=-1 clearcpuid=cx16"
-SECONDS = 500
+# Emulated, not by KVM: /dev/kvm of a virtual machine may open and yet boot nothing. Here a boot takes some ten seconds.
+BOOT_SECONDS, SECONDS = 60, 900
+TEST_SECONDS = BOOT_SECONDS + SECONDS + 120  # what is copied into the machine takes its time too
+MEMORY_MB = 2560
+_PYTHON = Path(sys.executable).resolve()
+_PACKAGES = Path(site.getsitepackages()[0])
+ENVIRONMENT = {
+    "PATH": "/usr/sbin:/usr/bin",
+    "PYTHONPATH": f"{PROJECT}:{_PACKAGES}",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "TGW_BUILD_DIR": "/object",
+}
 TGW = "from gateway.cli.main import app\napp()\n"
+
+
+class EmulationError(Exception):
+    """A machine cannot be emulated here; the message says why."""
 
 
 def run(
@@ -31,11 +49,15 @@ def run(
     directory: Path,
     tools: Sequence[str] = (),
     files: Sequence[Path] = (),
+    under_systemd: bool = False,
 ) -> str:
     """Boot, run commands of Python's (["-m", "pytest"]) in the project's directory one after another; the console.
 
-    The machine has these tools and files of this one besides what every one has.
+    The machine has these tools and files of this one besides what every one has. `under_systemd`: systemd is its first
+    process and runs the commands as a service. Raises EmulationError where this machine cannot emulate another.
     """
+    if not shutil.which(QEMU):
+        raise EmulationError(f"there is no {QEMU}: apt-get install qemu-system-x86")
     image, initramfs = directory / "vmlinuz", directory / "initramfs"
     image.write_bytes(kernel.image)
     with initramfs.open("wb") as output:
@@ -45,49 +67,69 @@ def run(
         root.copy_programs(_executables(tools) + [found for file in files for found in file.rglob("*.so*")])
         for name, place in _other_names(tools):
             root.link(name, place)
-        _write(root, kernel, commands)
-    machine = [QEMU, "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "2560", "-nic", "none"]
-    arguments = ["-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", str(image), "-initrd", str(initramfs)]
-    completed = subprocess.run(
-        [*machine, *arguments, "-append", KERNEL_OPTIONS],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=SECONDS,
-        check=False,
-    )
-    return completed.stdout.decode(errors="replace").replace("\r", "")
+        if under_systemd:
+            service_manager.add_to(root, _PYTHON)
+        _write(root, kernel, _wanted(commands, service_manager.COMMAND if under_systemd else ()))
+        root.close()
+    return _emulate(image, initramfs, directory / "console")
 
 
-def _write(root: Initramfs, kernel: Kernel, commands: Sequence[Sequence[str]]) -> None:
-    python = Path(sys.executable).resolve()
-    packages = Path(site.getsitepackages()[0])
+def _emulate(image: Path, initramfs: Path, console: Path) -> str:
+    """Run until the machine switches itself off; what it printed."""
+    machine = [QEMU, "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", str(MEMORY_MB), "-nic", "none"]
+    machine += ["-display", "none", "-serial", f"file:{console}", "-no-reboot"]
+    machine += ["-kernel", str(image), "-initrd", str(initramfs), "-append", KERNEL_OPTIONS]
+    console.touch()
+    with subprocess.Popen(machine, stdin=subprocess.DEVNULL) as process:
+        try:
+            _await_end(process, console)
+        finally:
+            process.kill()
+            initramfs.unlink()  # it is large
+    return _printed(console)
+
+
+def _await_end(process: "subprocess.Popen[bytes]", console: Path) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(BOOT_SECONDS)
+        return
+    if BOOTED not in _printed(console):
+        slow = f"QEMU, which has to emulate a processor, had not booted Linux after {BOOT_SECONDS} s"
+        raise EmulationError(f"this machine is too slow: {slow}")
+    try:
+        process.wait(SECONDS)
+    except subprocess.TimeoutExpired:
+        raise AssertionError(f"not finished after {SECONDS} s:\n{_printed(console)}") from None
+
+
+def _printed(console: Path) -> str:
+    return console.read_text(errors="replace").replace("\r", "")
+
+
+def _write(root: Initramfs, kernel: Kernel, wanted: dict[str, object]) -> None:
     for name in ("bin", "sbin", "lib", "lib64"):
         root.link(Path("/") / name, f"usr/{name}")
     for number, (name, content) in enumerate(kernel.modules.items()):
         root.file(Path("/modules") / f"{number:03}-{name}", content)
     root.copy(Path(sysconfig.get_path("stdlib")))
-    parts = [part for part in packages.iterdir() if not any(left_out in part.name for left_out in LEFT_OUT)]
+    parts = [part for part in _PACKAGES.iterdir() if not any(left_out in part.name for left_out in LEFT_OUT)]
     for part in (*parts, *(PROJECT / name for name in PARTS_OF_THE_PROJECT)):
         root.copy(part)
-    root.copy_programs([python, *_executables(TOOLS), *_shared_objects(parts)])
-    root.file(python.with_name("tgw"), f"#!{python}\n{TGW}".encode(), executable=True)
+    root.copy_programs([_PYTHON, *_executables(TOOLS), *_shared_objects(parts)])
+    root.file(_PYTHON.with_name("tgw"), f"#!{_PYTHON}\n{TGW}".encode(), executable=True)
     root.file(Path("/object/datapath.bpf.o"), build().read_bytes())
-    root.file(Path("/commands"), json.dumps(_commands(python, packages, commands)).encode())
+    root.file(Path("/commands"), json.dumps(wanted).encode())
     guest = (Path(__file__).parent / "guest.py").read_bytes()
-    root.file(Path("/init"), f"#!{python}\n".encode() + guest, executable=True)
-    root.close()
+    root.file(Path("/init"), f"#!{_PYTHON}\n".encode() + guest, executable=True)
 
 
-def _commands(python: Path, packages: Path, commands: Sequence[Sequence[str]]) -> dict[str, object]:
-    environment = {
-        "PATH": "/usr/sbin:/usr/bin",
-        "PYTHONPATH": f"{PROJECT}:{packages}",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "TGW_BUILD_DIR": "/object",
+def _wanted(commands: Sequence[Sequence[str]], manager: Sequence[str]) -> dict[str, object]:
+    return {
+        "commands": [[str(_PYTHON), *command] for command in commands],
+        "directory": str(PROJECT),
+        "environment": ENVIRONMENT,
+        "service_manager": list(manager),
     }
-    whole = [[str(python), *command] for command in commands]
-    return {"commands": whole, "directory": str(PROJECT), "environment": environment}
 
 
 def _executables(tools: Sequence[str]) -> list[Path]:

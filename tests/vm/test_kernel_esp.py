@@ -1,15 +1,14 @@
 """The same endpoints, with the same policy and the same lab, where the kernel does ESP: on Debian 13's own kernel."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.vm import machine
 from tests.vm.guest import FINISHED
-from tests.vm.kernels import Kernel, NoKernelError, stock_kernel
+from tests.vm.kernels import stock_kernel
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(machine.TEST_SECONDS)]
 MODULES = (
     "veth",
     "xfrm_user",
@@ -27,7 +26,12 @@ TOOLS = ("charon-systemd", "swanctl", "nsenter", "unshare", "nft", "ping", "sysc
 FILES = tuple(
     map(Path, ("/usr/lib/ipsec", "/etc/strongswan.conf", "/etc/strongswan.d", "/etc/passwd", "/etc/protocols"))
 )
-TESTS = ("tests/lab/vpn/test_tunnels.py", "tests/lab/vpn/test_mtu.py", "tests/lab/vpn/test_fail_closed.py")
+TESTS = (
+    "tests/lab/vpn/test_tunnels.py",
+    "tests/lab/vpn/test_mtu.py",
+    "tests/lab/vpn/test_fail_closed.py",
+    "tests/lab/vpn/test_failover.py::test_a_site_that_is_cut_off_is_replaced_by_the_other_and_takes_over_again",
+)
 LAB_MODULES = ("vxlan", "bridge")
 LAB_TOOLS = ("bridge", "clang", "curl", "dnsmasq", "env", "ethtool", "/usr/bin/python3", "sh")
 LAB_TOOLS += ("ovs-vsctl", "ovs-ofctl", "ovs-appctl", "ovsdb-server", "ovsdb-tool", "ovs-vswitchd")
@@ -37,7 +41,7 @@ LAB_FILES += tuple(Path("/usr/include") / name for name in HEADERS)
 
 
 def test_endpoints_work_with_the_kernels_esp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kernel = debian_13(MODULES)
+    kernel = stock_kernel("trixie", MODULES)
     backend = ["-c", "from vpn.kernel import probe; print(probe())"]
     tunnels = ["-m", "pytest", "-q", "--color=no", "-p", "no:cacheprovider", *TESTS]
     console = machine.run(kernel, [backend, tunnels], tmp_path, TOOLS, [*FILES, nftables_library()])
@@ -48,21 +52,12 @@ def test_endpoints_work_with_the_kernels_esp(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_the_hybrid_cloud_lab_works_with_the_kernels_esp(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kernel = debian_13((*MODULES, *LAB_MODULES))
+    kernel = stock_kernel("trixie", (*MODULES, *LAB_MODULES))
     files = [*FILES, nftables_library(), *LAB_FILES]
     console = machine.run(kernel, [["-m", "tests.vm.hybrid_cloud"]], tmp_path, (*TOOLS, *LAB_TOOLS), files)
     with capsys.disabled():
         print("", *console.splitlines(), sep="\n  ")
     assert f"{FINISHED} 0\n" in console, console
-
-
-def debian_13(modules: tuple[str, ...]) -> Kernel:
-    if not shutil.which(machine.QEMU):
-        pytest.skip(f"there is no {machine.QEMU}: apt-get install qemu-system-x86")
-    try:
-        return stock_kernel("trixie", modules)
-    except NoKernelError as error:
-        pytest.skip(str(error))
 
 
 def nftables_library() -> Path:
