@@ -42,6 +42,37 @@ def status(
         typer.echo("no load balancer has a rule")
 
 
+@commands.command()
+def ports(
+    context: typer.Context,
+    address: Annotated[str | None, typer.Argument(metavar="[ADDRESS]", help="Only this public address.")] = None,
+    port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Only who has this port.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show who reaches the outside with which ports of public addresses, as policy says.
+
+    Example: tgw lb ports 198.51.100.80 --port 5000
+    """
+    from gateway.policy.document import parse_json
+    from gateway.policy.lending import block_of, lent, ports_of, whose
+
+    session: Session = context.obj
+    with working("Reading the policy"):
+        domains = parse_json(session.get("/v1/policy").content).routing_domains
+    found = [
+        {"address": of, "ports": ports_of(blocks), "domain": domain.name, "machines": whose(entry)}
+        for domain in domains
+        for of, blocks, entry in lent(domain)
+        if address in (None, of) and (port is None or blocks & block_of(port))
+    ]
+    if as_json:
+        print_json(found)
+    elif found:
+        print_table("Outbound ports", tuple(found[0]), (tuple(one.values()) for one in found))
+    else:
+        typer.echo("no outbound NAT has such ports")
+
+
 def _pools(domain: dict[str, Any]) -> dict[str, Any]:
     return {key: domain[key] for key in ("id", "name", "load_balancers", "services_fault")}
 

@@ -65,6 +65,14 @@ def prefix(text: str) -> str:
     return canonical
 
 
+def address_or_prefix(text: str) -> str:
+    """Return the canonical form of an IP prefix, or the prefix of an address alone. Host bits are refused."""
+    if "/" in text:
+        return prefix(text)
+    host = address(text)
+    return f"{host}/{_bits(host)}"
+
+
 def interface_address(text: str) -> str:
     """Return the canonical form of an address with the prefix length of its network, such as 192.0.2.1/24."""
     host, length = _split(text)

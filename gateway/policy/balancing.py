@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
-from gateway.policy.fields import CONFIG, Address, Name, PortNumber, Vsid, Within
+from gateway.policy.fields import CONFIG, Address, AddressOrPrefix, Name, PortNumber, Ports, Vsid, Within
 
 Transport = Literal["tcp", "udp"]
 Switch = Annotated[bool, Strict()]
@@ -95,10 +95,15 @@ class InboundNatRule:
 
 @dataclass(frozen=True, slots=True, config=CONFIG)
 class OutboundNat:
-    """A public frontend that the machines of a virtual subnet reach the outside from."""
+    """A public frontend that machines of a virtual subnet reach the outside from: those named, else all others.
+
+    `ports` are whole blocks of 4,096; unless given, all that no other outbound NAT from this frontend names.
+    """
 
     frontend: Name
     vsid: Vsid
+    customer_prefixes: tuple[AddressOrPrefix, ...] = ()
+    ports: Ports = None
 
 
 @dataclass(frozen=True, slots=True, config=CONFIG)

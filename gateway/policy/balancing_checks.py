@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from typing import TypeAlias
 
 from gateway.policy.addresses import family
@@ -11,6 +10,7 @@ from gateway.policy.bounds import bound_faults
 from gateway.policy.faults import Fault
 from gateway.policy.frontend_checks import unrecorded
 from gateway.policy.model import RoutingDomain
+from gateway.policy.outbound_checks import outbound_nat_faults, unknown_name
 from gateway.policy.route_checks import customer_addresses
 
 MOST_MEMBERS = 4096
@@ -37,7 +37,7 @@ def load_balancer_faults(domain: RoutingDomain) -> Iterator[Fault]:
         yield from _port_faults(balancer, at)
         yield from _rule_faults(balancer, at)
         yield from _inbound_nat_faults(balancer, at, known)
-    yield from _outbound_nat_faults(domain)
+    yield from outbound_nat_faults(domain)
 
 
 def _repeated_names(names: Iterable[str], at: str) -> Iterator[Fault]:
@@ -100,11 +100,11 @@ def _rule_faults(balancer: LoadBalancer, at: str) -> Iterator[Fault]:
         pointer = f"{at}/rules/{number}"
         frontend, pool = of_frontend.get(rule.frontend), of_pool.get(rule.pool)
         if frontend is None:
-            yield _unknown("frontend", rule.frontend, of_frontend, pointer)
+            yield unknown_name("frontend", rule.frontend, of_frontend, pointer)
         if pool is None:
-            yield _unknown("pool", rule.pool, of_pool, pointer)
+            yield unknown_name("pool", rule.pool, of_pool, pointer)
         if rule.probe is not None and rule.probe not in probes:
-            yield _unknown("probe", rule.probe, probes, pointer)
+            yield unknown_name("probe", rule.probe, probes, pointer)
         if frontend and pool:
             yield from _family_faults(frontend, pool, pointer)
         if rule.floating_ip and rule.destination_port() != rule.port:
@@ -130,37 +130,7 @@ def _inbound_nat_faults(balancer: LoadBalancer, at: str, known: set[str]) -> Ite
         if address not in known:
             yield unrecorded(address, f"{pointer}/customer_address")
         if frontend is None:
-            yield _unknown("frontend", rule.frontend, of_frontend, pointer)
+            yield unknown_name("frontend", rule.frontend, of_frontend, pointer)
         elif family(frontend.address) != family(address):
             detail = f"{address} and {frontend.address} of frontend {frontend.name!r} are of different IP families"
             yield Fault(f"{pointer}/customer_address", detail)
-
-
-def _outbound_nat_faults(domain: RoutingDomain) -> Iterator[Fault]:
-    vsids = {subnet.vsid for subnet in domain.virtual_subnets}
-    taken: dict[tuple[int, int], str] = {}
-    for index, balancer in enumerate(domain.load_balancers):
-        of_frontend = {one.name: one for one in balancer.frontends}
-        for number, entry in enumerate(balancer.outbound_nat):
-            pointer = f"/load_balancers/{index}/outbound_nat/{number}"
-            frontend = of_frontend.get(entry.frontend)
-            if entry.vsid not in vsids:
-                detail = f"{entry.vsid} is not a virtual subnet of this routing domain"
-                yield Fault(f"{pointer}/vsid", detail, absence=True)
-            if frontend is None:
-                yield _unknown("frontend", entry.frontend, of_frontend, pointer)
-                continue
-            if not frontend.public:
-                detail = f"frontend {frontend.name!r} is not public: machines reach the outside from a public address"
-                yield Fault(f"{pointer}/frontend", detail)
-            key = (entry.vsid, family(frontend.address))
-            if key in taken:
-                detail = f"virtual subnet {entry.vsid} reaches the outside from frontend {taken[key]!r} already"
-                yield Fault(f"{pointer}/vsid", detail)
-            taken.setdefault(key, frontend.name)
-
-
-def _unknown(field: str, name: str, known: Iterable[str], at: str) -> Fault:
-    nearest = get_close_matches(name, known, n=1)
-    mend = f"did you mean {nearest[0]!r}?" if nearest else "correct the name, or add it"
-    return Fault(f"{at}/{field}", f"{name!r} is not a {field} of this load balancer: {mend}", absence=True)

@@ -79,7 +79,9 @@ _KINDS: dict[type, _Kind] = {
     Probe: _Kind("probe", lambda probe: (probe.name,)),
     BalancingRule: _Kind("rule", lambda rule: (rule.name,)),
     InboundNatRule: _Kind("inbound NAT rule", lambda rule: (rule.name,)),
-    OutboundNat: _Kind("outbound NAT of virtual subnet", lambda entry: (entry.vsid, "from", entry.frontend)),
+    OutboundNat: _Kind(
+        "outbound NAT of virtual subnet", lambda entry: (entry.vsid, *entry.customer_prefixes, "from", entry.frontend)
+    ),
     PublicAddress: _Kind("public address", lambda entry: (entry.address,)),
 }
 

@@ -83,6 +83,7 @@ Guid = Annotated[str, AfterValidator(_guid)]
 Address = Annotated[str, AfterValidator(addresses.address)]
 NextHop = Annotated[str, AfterValidator(_next_hop)] | None
 Prefix = Annotated[str, AfterValidator(addresses.prefix)]
+AddressOrPrefix = Annotated[str, AfterValidator(addresses.address_or_prefix)]
 InterfaceAddress = Annotated[str, AfterValidator(addresses.interface_address)]
 MacAddress = Annotated[str, BeforeValidator(_mac), AfterValidator(addresses.mac)]
 Vsid = Annotated[int, Strict()]

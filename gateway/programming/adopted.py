@@ -10,7 +10,7 @@ from gateway.programming.domain_block import generation_of
 from gateway.programming.holdings import Holdings
 from gateway.programming.memory import Memory, Placed
 from gateway.programming.programmed import Inherited, Programmed
-from gateway.programming.recovery import recovered_numbers
+from gateway.programming.recovery import recovered_numbers, recovered_public
 
 log = structlog.get_logger(__name__)
 
@@ -51,11 +51,10 @@ def _read(memory: Memory, layout: Layout) -> tuple[Placed | None, dict[str, Prog
     found = {}
     for rdid, (number, placed) in domains.items():
         numbers = recovered_numbers(placed.block, layout, members_of)
-        public = frozenset((address, at) for (address, vsid), at in numbers.frontends.items() if not vsid)
         found[rdid] = Programmed(
             number,
             placed,
-            Holdings(public=public),
+            Holdings(public=recovered_public(placed.block, layout)),
             generation=generation_of(placed.block, layout),
             numbers=numbers,
             choices={origin: held[origin] for origin in numbers.members if isinstance(origin, int)},

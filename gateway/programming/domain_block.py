@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy
 import numpy.typing
@@ -15,8 +15,8 @@ from gateway.programming.encoding import cells_for, mac_bytes, words_of
 from gateway.programming.hash_table import add_table
 from gateway.programming.routes import Inside, Neighbour, PortName, connection_port, routed_records, routes_of
 from gateway.programming.routes_block import Places, add_hops, add_trie
-from gateway.programming.service_plan import Origin, Plan, outbound_rules
-from gateway.programming.services_block import TARGET_FRONTEND, add_services
+from gateway.programming.service_plan import Origin, Plan, Target, outbound_rules
+from gateway.programming.services_block import TARGET_FRONTEND, add_customers, add_services
 
 TARGET_LOCAL = 0xFFFFFFFF
 TARGET_HERE = 0x80000000
@@ -24,8 +24,6 @@ _SUBNETS_MAX = 65_536
 TABLE_LISTS = 1
 TABLE_SERVICES = 2
 _HEADER_LINES = 4
-
-Target: TypeAlias = tuple[int, int]  # domain, frontend
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +118,7 @@ class _DomainBlock:
         around = self._around
         found = {address: (TARGET_FRONTEND | owner, at) for address, (owner, at) in around.elsewhere.items()}
         for frontend in around.plan.frontends:
-            if frontend.vsid or frontend.peers is not None:
+            if frontend.is_entry():
                 found[frontend.address] = (TARGET_FRONTEND | around.number, frontend.number)
         return found
 
@@ -213,7 +211,10 @@ class _DomainBlock:
         for row, subnet in zip(subnets, self._domain.virtual_subnets, strict=False):
             row["vsid"] = subnet.vsid
             row["access_list"] = self._list_lines.get(subnet.vsid, 0)
-            row["outbound4"], row["outbound6"] = outbound.get((subnet.vsid, 4), 0), outbound.get((subnet.vsid, 6), 0)
+            for version in (4, 6):
+                rules = outbound.get((subnet.vsid, version), {})
+                row[f"outbound{version}"] = rules.pop("", 0)
+                row[f"customers{version}"] = add_customers(self._builder, rules, int(row[f"outbound{version}"]))
             _fill_routers(row, subnet.router_addresses().values())
         connections = self._domain.l3_connections()
         links = subnets[len(self._subnet_index) :]

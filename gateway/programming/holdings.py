@@ -1,6 +1,6 @@
 """What a routing domain holds outside its own table, in the directory that all packets meet first."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -9,6 +9,7 @@ from gateway.policy.internet import INTERNET
 from gateway.policy.model import RoutingDomain
 from gateway.programming.directory_block import Directory, PortEntry, RewriteEntry
 from gateway.programming.routes import Neighbour, PortName, connection_port, routed_records
+from gateway.programming.service_plan import PublicAddress
 
 HostNumber: TypeAlias = Callable[[str], int]
 PortFacts: TypeAlias = Callable[[str, int], tuple[int, int]]  # (interface, VLAN) -> (port number, interface index or 0)
@@ -18,7 +19,7 @@ PortFacts: TypeAlias = Callable[[str, int], tuple[int, int]]  # (interface, VLAN
 class Holdings:
     """VSIDs, external ports, rewritten addresses (PA, CA, VSID). `fragments`: which of the ports give fragments back.
 
-    `public`: addresses outside, each with the number of its frontend; they lie in the Internet's table.
+    `public`: addresses outside, or some ports of them; they lie in the Internet's table.
     `endpoints` (PA, encapsulation) it sends to and `sources` (PA) that may send for it are common to all domains.
     """
 
@@ -27,7 +28,7 @@ class Holdings:
     rewrites: frozenset[tuple[str, str, int]] = frozenset()
     endpoints: frozenset[tuple[str, str]] = frozenset()
     sources: frozenset[str] = frozenset()
-    public: frozenset[tuple[str, int]] = frozenset()
+    public: frozenset[PublicAddress] = frozenset()
     fragments: frozenset[PortName] = frozenset()
 
     def unshared(self) -> tuple[frozenset[int], frozenset[PortName], frozenset[tuple[str, str, int]]]:
@@ -52,7 +53,7 @@ def holdings_of(
     port_vlans: dict[str, int],
     sources: frozenset[str],
     legs: Iterable[PortName] = (),
-    public: frozenset[tuple[str, int]] = frozenset(),
+    public: frozenset[PublicAddress] = frozenset(),
     fragments: Neighbour | None = None,
 ) -> Holdings:
     """Work out what a domain's policy holds. `legs`: ports of compartments that are its."""
@@ -84,10 +85,17 @@ def conflict(wanted: Holdings, held: Mapping[str, Holdings]) -> str | None:
         if wanted.ports & other.ports:
             port, vlan = min(wanted.ports & other.ports)
             return f"port {port} VLAN {vlan} is still held by routing domain {rdid}, which could not be programmed"
-        public = {address for address, _ in wanted.public} & {address for address, _ in other.public}
+        public = set(_in_both(wanted.public, other.public))
         if public:
             return f"{min(public)} is still held by routing domain {rdid}, which could not be programmed"
     return None
+
+
+def _in_both(wanted: Iterable[PublicAddress], held: Iterable[PublicAddress]) -> Iterator[str]:
+    of_address = {address: blocks for address, _, blocks in held}
+    for address, _, blocks in wanted:
+        if address in of_address and (not (both := of_address[address]) or not blocks or both & blocks):
+            yield address
 
 
 def between(before: Mapping[str, Holdings], after: Mapping[str, Holdings]) -> dict[str, Holdings]:

@@ -1,11 +1,10 @@
 """The Internet's domain: compiled anew only when external ports, public addresses or tunnels' ends change."""
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from gateway.policy.model import RoutingDomain
-from gateway.programming.outside import Outside, steering_plan
+from gateway.programming.outside import Outside, Public, internet_plan, kept_addresses, targets_of
 from gateway.programming.places import Places
 from gateway.programming.preparation import Around, Preparation
 from gateway.programming.programmed import Prepared, Programmed
@@ -31,7 +30,7 @@ class InternetTable:
         self._places = places
         self._current: Outside | None = None  # None after a restart
 
-    def change_to(self, outside: Outside, old: Programmed | None, known: Mapping[str, tuple[int, int]]) -> Change:
+    def change_to(self, outside: Outside, old: Programmed | None, known: Public) -> Change:
         """Write what the table is to be. Raises CapacityError, and then nothing has changed.
 
         `known`: the public addresses that it has after a restart.
@@ -39,10 +38,10 @@ class InternetTable:
         if outside == self._current or outside.domain is None:
             return Change(outside)
         before = self._current.public if self._current else known
-        kept = {address: target for address, target in outside.public.items() if before.get(address) == target}
+        kept = kept_addresses(before, outside.public)
         withdrawing = None
         with ExitStack() as undone:
-            if old is not None and kept.keys() != before.keys():
+            if old is not None and kept != before:
                 withdrawing = self._prepare(outside.domain, replace(outside, public=kept), old)
                 undone.callback(self._preparation.discard, withdrawing, old)
             final = self._prepare(outside.domain, outside, withdrawing.result if withdrawing else old)
@@ -64,7 +63,9 @@ class InternetTable:
         own = [text.partition("/")[0] for each in domain.l3_connections() for text in each.local_addresses]
         around = Around(
             legs=outside.legs,
-            plan=steering_plan(outside.steering, own, self._places.port),
-            elsewhere=outside.public,
+            plan=internet_plan(outside, own, self._places.port),
+            elsewhere={
+                address: targets[0][0] for address, targets in targets_of(outside.public).items() if len(targets) == 1
+            },
         )
         return self._preparation.prepare(domain, old, around)

@@ -9,20 +9,24 @@ from gateway.configuration import Port
 from gateway.policy.internet import internet_domain
 from gateway.policy.model import RoutingDomain
 from gateway.policy.public import default_local_address
-from gateway.programming.domain_block import Target
 from gateway.programming.holdings import Holdings
 from gateway.programming.routes import Inside, Neighbour, PortName, connection_port
-from gateway.programming.service_plan import Plan, PlannedFrontend
+from gateway.programming.service_plan import Plan, PlannedFrontend, Target
 
 Steering: TypeAlias = Mapping[str, Mapping[str, Neighbour]]  # own address -> peer
+Public: TypeAlias = Mapping[tuple[str, Target], int]
+WHOLE = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """All that the Internet's table is made of. `legs`: ports of compartments that lead there."""
+    """All that the Internet's table is made of. `legs`: ports of compartments that lead there.
+
+    `public`: the blocks of ports that lead from an address to a frontend, `WHOLE` if all of the address does.
+    """
 
     domain: RoutingDomain | None = None
-    public: Mapping[str, Target] = field(default_factory=dict)
+    public: Public = field(default_factory=dict)
     steering: Steering = field(default_factory=dict)
     legs: tuple[PortName, ...] = ()
 
@@ -56,9 +60,26 @@ def neighbour_at(compartment: Compartment | None) -> Neighbour | None:
     return (port_of_leg(compartment.inside), compartment.inside.mac) if compartment else None
 
 
-def public_addresses(holdings: Mapping[int, Holdings]) -> dict[str, Target]:
+def public_addresses(holdings: Mapping[int, Holdings]) -> dict[tuple[str, Target], int]:
     """Return whose the public addresses are, from what domains hold by their numbers."""
-    return {address: (number, frontend) for number, held in holdings.items() for address, frontend in held.public}
+    return {
+        (address, (number, frontend)): blocks or WHOLE
+        for number, held in holdings.items()
+        for address, frontend, blocks in held.public
+    }
+
+
+def kept_addresses(before: Public, after: Public) -> dict[tuple[str, Target], int]:
+    """Return what leads where it led before."""
+    return {key: blocks & before[key] for key, blocks in after.items() if blocks & before.get(key, 0)}
+
+
+def targets_of(public: Public) -> dict[str, list[tuple[Target, int]]]:
+    """Return where each address leads."""
+    found: dict[str, list[tuple[Target, int]]] = {}
+    for (address, target), blocks in public.items():
+        found.setdefault(address, []).append((target, blocks))
+    return found
 
 
 def steering_of(
@@ -78,17 +99,25 @@ def steering_of(
     return found
 
 
-def steering_plan(steering: Steering, own: Iterable[str], port: Callable[[PortName], int]) -> Plan:
-    """Make frontends of the ends of tunnels; `own`: the router's addresses."""
-    routers = frozenset(own)
-    return Plan(
-        tuple(
-            PlannedFrontend(
-                number,
-                address,
-                peers={peer: (port(name), mac) for peer, (name, mac) in steering[address].items()},
-                own=address in routers,
-            )
-            for number, address in enumerate(sorted(steering))
+def internet_plan(outside: Outside, own: Iterable[str], port: Callable[[PortName], int]) -> Plan:
+    """Make frontends of the ends of tunnels, and of addresses that domains share; `own`: the router's addresses."""
+    routers, steering = frozenset(own), outside.steering
+    ends = [
+        PlannedFrontend(
+            number,
+            address,
+            peers={peer: (port(name), mac) for peer, (name, mac) in steering[address].items()},
+            own=address in routers,
         )
-    )
+        for number, address in enumerate(sorted(steering))
+    ]
+    shared = {address: targets for address, targets in targets_of(outside.public).items() if len(targets) > 1}
+    lent = [
+        PlannedFrontend(number, address, lenders=_by_block(shared[address]))
+        for number, address in enumerate(sorted(shared), len(ends))
+    ]
+    return Plan((*ends, *lent))
+
+
+def _by_block(targets: Iterable[tuple[Target, int]]) -> dict[int, Target]:
+    return {block: target for target, blocks in targets for block in range(1, 16) if blocks >> block & 1}

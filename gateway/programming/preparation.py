@@ -11,14 +11,14 @@ from gateway.programming.admission import Siblings, admitted, moved_from
 from gateway.programming.block import Bytes
 from gateway.programming.choices import Choices, Held, States
 from gateway.programming.classifier import compile_access_list
-from gateway.programming.domain_block import Surroundings, Target, compile_domain
+from gateway.programming.domain_block import Surroundings, compile_domain
 from gateway.programming.encoding import mac_bytes
 from gateway.programming.holdings import holdings_of
 from gateway.programming.memory import Memory, Placed
 from gateway.programming.places import Places
 from gateway.programming.programmed import NOTHING_INHERITED, Inherited, Lists, Prepared, Programmed
 from gateway.programming.routes import Inside, Neighbour, PortName
-from gateway.programming.service_plan import Plan, plan_services
+from gateway.programming.service_plan import Plan, Target, plan_services
 
 GENERATIONS = 255
 

@@ -7,11 +7,20 @@ one, and a number that is given anew is told of: connections that still carry it
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2s
 from typing import Literal, TypeAlias
 
 from gateway.policy.addresses import family
-from gateway.policy.balancing import BalancingRule, Frontend, InboundNatRule, LoadBalancer, PoolMember
+from gateway.policy.balancing import (
+    BalancingRule,
+    Frontend,
+    InboundNatRule,
+    LoadBalancer,
+    OutboundNat,
+    PoolMember,
+)
 from gateway.policy.fields import PROTOCOL_NUMBERS
+from gateway.policy.lending import ALL_BLOCKS, blocks_lent, shared_addresses
 from gateway.policy.model import RoutingDomain
 from gateway.programming.numbering import assigned
 from lb.pools import Choice
@@ -20,6 +29,8 @@ FRONTENDS = range((1 << 15) - 1)  # (number + 1) << 17 is part of a key of 32 bi
 RULES = range(1, (1 << 16) - 1)  # the count of all, number 0 included, has 16 bits
 MEMBERS = range(1, 1 << 16)
 OUTBOUND = 0  # in place of a protocol
+VSID_BITS = 24
+VSID_MASK = (1 << VSID_BITS) - 1
 OUTBOUND_IDLE_S = 7200
 INBOUND_IDLE_S = 240
 _DISTRIBUTIONS: Mapping[str, int] = {"five_tuple": 5, "three_tuple": 3, "two_tuple": 2}
@@ -36,17 +47,23 @@ class InboundChoice:
 Chooser: TypeAlias = Choice | InboundChoice
 Origin: TypeAlias = Chooser | int  # after a restart: the number of the choice, until it is known whose it is
 FrontendKey: TypeAlias = tuple[str, int]  # address; VSID, 0: public
-RuleKey: TypeAlias = tuple[int, int, int]  # frontend, protocol, port; of outbound NAT: frontend, OUTBOUND, VSID
+RuleKey: TypeAlias = tuple[int, int, int]  # frontend, protocol, port; of outbound NAT: frontend, OUTBOUND, whose
+Target: TypeAlias = tuple[int, int]  # routing domain, frontend
+PublicAddress: TypeAlias = tuple[str, int, int]  # address, frontend; the blocks of ports that are its, 0: all of it
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What is in use. `choosers`: by which choice a rule's connections found their members."""
+    """What is in use. `choosers`: by which choice a rule's connections found their members.
+
+    `blocks`: what rules of outbound NAT lend.
+    """
 
     frontends: Mapping[FrontendKey, int] = field(default_factory=dict)
     rules: Mapping[RuleKey, int] = field(default_factory=dict)
     choosers: Mapping[RuleKey, Origin] = field(default_factory=dict)
     members: Mapping[Origin, Mapping[str, int]] = field(default_factory=dict)
+    blocks: Mapping[RuleKey, int] = field(default_factory=dict)
 
 
 NO_NUMBERS = Numbers()
@@ -56,20 +73,31 @@ NO_NUMBERS = Numbers()
 class PlannedFrontend:
     """An address that stands for others. `machine`: the one that has all of it.
 
-    `peers`: who is steered to which port and MAC; `own`: the address is the router's besides.
+    `blocks`: what it lends of ports, where other domains may have other ports; 0: all of the address is the domain's.
+    `peers`: who is steered to which port and MAC; `own`: the address is the router's besides. `lenders`: whose ports
+    are, by block.
     """
 
     number: int
     address: str
     vsid: int = 0
     machine: str | None = None
+    blocks: int = 0
     peers: Mapping[str, tuple[int, str]] | None = None
     own: bool = False
+    lenders: Mapping[int, Target] | None = None
+
+    def is_entry(self) -> bool:
+        """Tell whether its own domain's table leads to it."""
+        return bool(self.vsid) or self.peers is not None or self.lenders is not None
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedRule:
-    """A rule of a frontend; `chooser` is None where machines of the virtual subnet `vsid` reach the outside by it."""
+    """A rule of a frontend; `chooser` is None where machines of the virtual subnet `vsid` reach the outside by it.
+
+    These are all, or those in the prefixes `customers`. `blocks`: the ports that it lends.
+    """
 
     number: int
     frontend: PlannedFrontend
@@ -81,6 +109,8 @@ class PlannedRule:
     idle_s: int = OUTBOUND_IDLE_S
     floating: bool = False
     vsid: int = 0
+    customers: tuple[str, ...] = ()
+    blocks: int = ALL_BLOCKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +133,10 @@ class Plan:
     new_rules: frozenset[int] = frozenset()
     new_members: frozenset[tuple[int, int]] = frozenset()
 
-    def public(self) -> frozenset[tuple[str, int]]:
-        """Return the addresses outside, each with the number of its frontend."""
-        return frozenset((each.address, each.number) for each in self.frontends if not each.vsid)
+    def public(self) -> frozenset[PublicAddress]:
+        """Return the addresses outside."""
+        outside = (each for each in self.frontends if not each.vsid and each.lenders is None)
+        return frozenset((each.address, each.number, each.blocks) for each in outside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +145,8 @@ class _Draft:
 
     key: RuleKey
     chooser: Chooser | None
-    rule: BalancingRule | InboundNatRule | None
+    rule: BalancingRule | InboundNatRule | OutboundNat
+    blocks: int = ALL_BLOCKS
 
 
 def plan_services(domain: RoutingDomain, before: Numbers) -> Plan:
@@ -128,6 +160,7 @@ def plan_services(domain: RoutingDomain, before: Numbers) -> Plan:
         for key, draft in drafts.items()
         if key in before.rules and (draft.chooser is None or before.choosers[key] == choices[draft.chooser].origin)
     }
+    lasting |= _for_other_machines(drafts, before)
     numbers = assigned(drafts, lasting, RULES, "rules of load balancers", used=before.rules.values())
     rules = tuple(_planned(draft, numbers[key], by_number[key[0]]) for key, draft in drafts.items())
     return Plan(
@@ -139,6 +172,7 @@ def plan_services(domain: RoutingDomain, before: Numbers) -> Plan:
             rules=numbers,
             choosers={key: draft.chooser for key, draft in drafts.items() if draft.chooser is not None},
             members={chooser: choice.numbers for chooser, choice in choices.items()},
+            blocks={key: draft.blocks for key, draft in drafts.items() if draft.chooser is None},
         ),
         new_rules=frozenset(number for key, number in numbers.items() if key not in lasting),
         new_members=frozenset(
@@ -147,11 +181,36 @@ def plan_services(domain: RoutingDomain, before: Numbers) -> Plan:
     )
 
 
+def _for_other_machines(drafts: Mapping[RuleKey, _Draft], before: Numbers) -> Iterator[tuple[RuleKey, int]]:
+    """Outbound NAT with most of the ports of one that is gone: connections of machines that both are for stay."""
+    gone = {key: blocks for key, blocks in before.blocks.items() if key not in drafts}
+    new = [draft for key, draft in drafts.items() if draft.chooser is None and key not in before.rules]
+    common = [
+        ((gone[old] & draft.blocks).bit_count(), draft.key, old)
+        for draft in new
+        for old in gone
+        if _subnet_of(old) == _subnet_of(draft.key) and gone[old] & draft.blocks
+    ]
+    taken: set[RuleKey] = set()
+    for _, key, old in sorted(common, reverse=True):
+        if not taken & {key, old}:
+            taken |= {key, old}
+            yield key, before.rules[old]
+
+
+def _subnet_of(key: RuleKey) -> tuple[int, int]:
+    """The frontend, and the VSID."""
+    return key[0], key[2] & VSID_MASK
+
+
 def _frontends(domain: RoutingDomain, before: Numbers) -> dict[FrontendKey, PlannedFrontend]:
     machines = {(one.address, 0): one.customer_address for one in domain.public_addresses}
     balanced = [_key(one) for balancer in domain.load_balancers for one in balancer.frontends]
     numbers = assigned([*balanced, *machines], before.frontends, FRONTENDS, "frontends and public addresses")
-    return {key: PlannedFrontend(number, *key, machines.get(key)) for key, number in numbers.items()}
+    shared = {(address, 0): blocks for address, blocks in shared_addresses(domain).items()}
+    return {
+        key: PlannedFrontend(number, *key, machines.get(key), shared.get(key, 0)) for key, number in numbers.items()
+    }
 
 
 def _key(frontend: Frontend) -> FrontendKey:
@@ -167,8 +226,20 @@ def _drafts(domain: RoutingDomain, frontends: Mapping[FrontendKey, PlannedFronte
         for inbound in balancer.inbound_nat_rules:
             key = (number[inbound.frontend], PROTOCOL_NUMBERS[inbound.protocol], inbound.port)
             yield _Draft(key, InboundChoice(balancer.name, inbound.name), inbound)
-        for outbound in balancer.outbound_nat:
-            yield _Draft((number[outbound.frontend], OUTBOUND, outbound.vsid), None, None)
+        for outbound, blocks in zip(balancer.outbound_nat, blocks_lent(balancer), strict=True):
+            whose = whose_number(outbound.vsid, customers_digest(outbound.customer_prefixes))
+            yield _Draft((number[outbound.frontend], OUTBOUND, whose), None, outbound, blocks)
+
+
+def customers_digest(prefixes: Iterable[str]) -> int:
+    """Return 64 bits by which rules for some machines of a virtual subnet are told apart, 0 for all of them."""
+    text = ",".join(sorted(prefixes))
+    return int.from_bytes(blake2s(text.encode(), digest_size=8).digest()) if text else 0
+
+
+def whose_number(vsid: int, digest: int) -> int:
+    """Return what tells outbound NAT of a frontend apart in its rule's key."""
+    return digest << VSID_BITS | vsid
 
 
 def _choices(domain: RoutingDomain, drafts: Iterable[_Draft], before: Numbers) -> dict[Chooser, PlannedChoice]:
@@ -204,8 +275,10 @@ def _members(balancers: Iterable[LoadBalancer]) -> Iterator[tuple[Chooser, tuple
 
 def _planned(draft: _Draft, number: int, frontend: PlannedFrontend) -> PlannedRule:
     rule = draft.rule
-    if rule is None:
-        return PlannedRule(number, frontend, None, vsid=draft.key[2])
+    if isinstance(rule, OutboundNat):
+        return PlannedRule(
+            number, frontend, None, vsid=rule.vsid, customers=rule.customer_prefixes, blocks=draft.blocks
+        )
     balanced = rule if isinstance(rule, BalancingRule) else None
     return PlannedRule(
         number=number,
@@ -232,10 +305,14 @@ def _new_members(
                     yield rule.number, number
 
 
-def outbound_rules(rules: Iterable[PlannedRule]) -> dict[tuple[int, Literal[4, 6]], int]:
-    """Return the numbers of the rules by which virtual subnets reach the outside, by (VSID, IP family)."""
-    return {
-        (rule.vsid, 6 if family(rule.frontend.address) == 6 else 4): rule.number
-        for rule in rules
-        if rule.chooser is None
-    }
+def outbound_rules(rules: Iterable[PlannedRule]) -> dict[tuple[int, Literal[4, 6]], dict[str, int]]:
+    """Return the numbers of the rules by which virtual subnets reach the outside, by (VSID, IP family).
+
+    They are told by the prefix of the machines that they are for, "" for those of no other.
+    """
+    found: dict[tuple[int, Literal[4, 6]], dict[str, int]] = {}
+    for rule in rules:
+        if rule.chooser is None:
+            of_subnet = found.setdefault((rule.vsid, 6 if family(rule.frontend.address) == 6 else 4), {})
+            of_subnet |= dict.fromkeys(rule.customers or ("",), rule.number)
+    return found

@@ -7,11 +7,20 @@ import numpy
 import numpy.typing
 
 from gateway.datapath.layout import Layout
-from gateway.policy.addresses import family
+from gateway.policy.addresses import address_range, family
 from gateway.programming.block import BlockBuilder
-from gateway.programming.encoding import cells_for, mac_bytes, port_word, words_of
+from gateway.programming.encoding import cells_for, mac_bytes, packed, port_word, words_of
 from gateway.programming.hash_table import add_table
-from gateway.programming.service_plan import Chooser, Origin, Plan, PlannedFrontend, PlannedRule
+from gateway.programming.service_plan import (
+    Chooser,
+    Origin,
+    Plan,
+    PlannedFrontend,
+    PlannedRule,
+    Target,
+    customers_digest,
+)
+from gateway.programming.trie import Trie
 
 TARGET_FRONTEND = 0x40000000
 FALLBACKS = 14
@@ -65,7 +74,17 @@ def _frontend_rows(builder: BlockBuilder, layout: Layout, frontends: Iterable[Pl
         if frontend.peers is not None:
             row["kind"], row["own"] = kinds["FRONTEND_STEERED"], frontend.own
             row["peers"] = _add_peers(builder, layout, family(frontend.address), frontend.peers)
+        row["blocks"] = frontend.blocks
+        if frontend.lenders is not None:
+            row["kind"], row["lenders"] = kinds["FRONTEND_SHARED"], _add_lenders(builder, layout, frontend.lenders)
     return rows
+
+
+def _add_lenders(builder: BlockBuilder, layout: Layout, lenders: Mapping[int, Target]) -> int:
+    row = numpy.zeros(1, layout.struct("lenders"))
+    for block, (domain, frontend) in lenders.items():
+        row["of_block"]["domain"][0, block], row["of_block"]["frontend"][0, block] = domain, frontend
+    return builder.add(row)
 
 
 def _add_peers(
@@ -91,6 +110,7 @@ def _rule_rows(layout: Layout, rules: Iterable[PlannedRule], choice: Mapping[Ori
         row["port"], row["backend_port"] = port_word(rule.port), port_word(rule.backend_port)
         row["frontend"], row["address"] = rule.frontend.number, words_of(rule.frontend.address)
         row["floating"], row["is_public"] = rule.floating, not rule.frontend.vsid
+        row["vsid"], row["customers"], row["blocks"] = rule.vsid, customers_digest(rule.customers), rule.blocks
     return rows
 
 
@@ -100,6 +120,16 @@ def _add_rule_index(builder: BlockBuilder, layout: Layout, rules: Iterable[Plann
     cells["key"] = [(rule.frontend.number + 1) << 17 | (rule.protocol == UDP) << 16 | rule.port for rule in found]
     cells["target"] = [rule.number for rule in found]
     return add_table(builder, cells).values()
+
+
+def add_customers(builder: BlockBuilder, rules: Mapping[str, int], others: int) -> int:
+    """Write the trie of machines with an outbound rule of their own, by prefix; return its line, 0: there are none."""
+    if not rules:
+        return 0
+    trie = Trie(default=others)
+    for prefix in sorted(rules, key=lambda each: address_range(each).length):
+        trie.insert(packed(prefix.partition("/")[0]), address_range(prefix).length, rules[prefix])
+    return trie.add_to(builder)
 
 
 def _translated(plan: Plan) -> dict[str, _Translated]:

@@ -25,6 +25,7 @@ from tests.unit.model.test_model_balancing import *  # noqa: F403
 from tests.unit.model.test_model_balancing_errors import *  # noqa: F403
 from tests.unit.model.test_model_balancing_fragments import *  # noqa: F403
 from tests.unit.model.test_model_balancing_fragments import datagram, in_fragments
+from tests.unit.model.test_model_balancing_lending import *  # noqa: F403
 from tests.unit.model.test_model_balancing_members import *  # noqa: F403
 from tests.unit.model.test_model_balancing_nat import *  # noqa: F403
 from tests.unit.model.test_model_compartments import *  # noqa: F403

@@ -60,14 +60,13 @@ def compare(programs: ProgramsUnderTest, world: World, random: Random) -> int:
 
 def with_second_ports(world: World, key: Key, interface: str, frame: bytes, got: Outcome) -> Verdict | None:
     """The same verdict, but with the port that the programs give to a connection in its second set."""
-    entry, hashed = world.translations[key], client_hash(key.client, key.protocol)
-    given = entry.nat_port
+    given, hashed = world.translations[key].nat_port, client_hash(key.client, key.protocol)
     for high in range(1, 16 if given else 1):
-        entry.nat_port = hashed >> 16 & NAT_PORT_LOW | high << 12
-        verdict = world.process(interface, frame)
+        world.translations[key].nat_port = hashed >> 16 & NAT_PORT_LOW | high << 12
+        verdict = world.process(interface, frame)  # which makes it another connection where no such port is lent
         if got == Outcome.of(verdict):
             return verdict
-    entry.nat_port = given
+    world.translations[key].nat_port = given
     return None
 
 

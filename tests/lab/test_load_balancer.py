@@ -18,6 +18,7 @@ from deploy.lab.running import RunningLab
 
 BLUE, RED = "198.51.100.80", "198.51.100.81"
 BLUE_V6 = "2001:db8:100::80"
+SHARED = "198.51.100.85"
 TIER, TIER_V6 = "10.1.5.100", "fd00:6::100"
 OUTSIDE = "203.0.113.10"
 FAR = "203.0.113.130"
@@ -127,6 +128,17 @@ def test_machines_reach_the_outside_from_the_shared_address(load_balancer: Runni
         assert probes.page(load_balancer, node, OUTSIDE) == "internet internet"
         assert probes.pings(load_balancer, node, OUTSIDE)
     assert RED in clients_of(load_balancer, "internet")
+
+
+def test_equal_machines_of_two_tenants_reach_the_outside_from_one_address(
+    load_balancer: RunningLab, at_once: Callable[..., list[str | None]]
+) -> None:
+    nodes = [f"{tenant}VM{number}" for tenant in ("Blue", "Red") for number in (21, 22)] * 3
+    pages = at_once(*(partial(probes.page, load_balancer, node, OUTSIDE) for node in nodes))
+    assert pages == ["internet internet"] * len(nodes)
+    assert all(probes.pings(load_balancer, node, OUTSIDE) for node in nodes[:4])
+    assert SHARED in clients_of(load_balancer, "internet")
+    assert not any(address.startswith("10.") for address in clients_of(load_balancer, "internet"))
 
 
 def test_machines_without_a_public_address_do_not_reach_the_outside(load_balancer: RunningLab) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 from gateway.compartments.specification import Compartment, CompartmentSpecification, Leg
 from gateway.configuration import Port
 from gateway.datapath.model.world import Interface, World
+from gateway.policy.lending import blocks_of, ports_of
 from gateway.policy.model import (
     BackendPool,
     BalancingRule,
@@ -20,6 +21,7 @@ from gateway.policy.model import (
     PoolMember,
     PublicAddress,
     RoutingDomain,
+    VirtualSubnet,
 )
 from tests.worlds import places
 from tests.worlds.random_worlds import family, random_world
@@ -54,9 +56,12 @@ def random_balanced_world(random: Random) -> World:
     """A random world where most routing domains have services."""
     world = random_world(random)
     addresses = {4: random.sample(PUBLIC, len(PUBLIC)), 6: random.sample(PUBLIC6, len(PUBLIC6))}
+    shared = [addresses[version].pop() for version in (4, 6)]
     domains = tuple(
-        with_services(random, domain, addresses) if random.random() < 0.9 else domain
-        for domain in world.policy.routing_domains
+        with_shared_addresses(random, with_services(random, domain, addresses), shared, blocks)
+        if random.random() < 0.9
+        else domain
+        for domain, blocks in _dealt(random, world.policy.routing_domains)
     )
     balanced = World(
         replace(world.policy, routing_domains=domains),
@@ -103,6 +108,40 @@ def with_services(random: Random, domain: RoutingDomain, public: dict[int, list[
         load_balancers=(balancer,),
         public_addresses=tuple(PublicAddress(public[family(owner)].pop(), owner) for owner in owners),
     )
+
+
+def _dealt(random: Random, domains: Iterable[RoutingDomain]) -> Iterator[tuple[RoutingDomain, int]]:
+    """Each domain with blocks of ports of its own, now and then with none; some blocks are nobody's."""
+    left = random.sample(range(1, 16), 14)
+    for domain in domains:
+        count = random.choice((0, 1, 2, 4, 5))
+        dealt, left = left[:count], left[count:]
+        yield domain, sum(1 << block for block in dealt)
+
+
+def with_shared_addresses(random: Random, domain: RoutingDomain, shared: list[str], blocks: int) -> RoutingDomain:
+    """The domain with ports of addresses that others have too, for virtual subnets without outbound NAT."""
+    frontends = tuple(Frontend(f"shared-{address}", address, public=True) for address in shared)
+    family_of = {one.name: family(one.address) for balancer in domain.load_balancers for one in balancer.frontends}
+    served = {(one.vsid, family_of[one.frontend]) for each in domain.load_balancers for one in each.outbound_nat}
+    outbound = []
+    for subnet in domain.virtual_subnets:
+        for frontend in frontends:
+            if (subnet.vsid, family(frontend.address)) not in served and blocks:
+                lent, blocks = _some_blocks(random, blocks)
+                outbound.append(OutboundNat(frontend.name, subnet.vsid, ports=ports_of(lent)))
+    if not outbound:
+        return domain
+    used = tuple(one for one in frontends if one.name in {each.frontend for each in outbound})
+    balancer = LoadBalancer("shared", frontends=used, outbound_nat=tuple(outbound))
+    return replace(domain, load_balancers=(*domain.load_balancers, balancer))
+
+
+def _some_blocks(random: Random, blocks: int) -> tuple[int, int]:
+    """Blocks to lend, and those that are left."""
+    numbers = [block for block in range(16) if blocks >> block & 1]
+    lent = sum(1 << block for block in random.sample(numbers, random.randint(1, len(numbers))))
+    return lent, blocks & ~lent
 
 
 def _routers(domain: RoutingDomain) -> set[str]:
@@ -207,21 +246,47 @@ def _inbound(
 
 
 def _outbound(random: Random, domain: RoutingDomain, frontends: tuple[Frontend, ...]) -> Iterator[OutboundNat]:
+    left = {one.name: 0x0FFE for one in frontends}  # blocks that some may name, so that others have the rest
     for subnet in domain.virtual_subnets:
         for version in (4, 6):
             public = [one.name for one in frontends if one.public and family(one.address) == version]
-            if random.random() < 0.6:
+            if random.random() < 0.35:
                 yield OutboundNat(random.choice(public), subnet.vsid)
+            for customers in _customers(random, domain, subnet, version):
+                frontend = random.choice(public)
+                if left[frontend]:
+                    lent, left[frontend] = _some_blocks(random, left[frontend])
+                    yield OutboundNat(frontend, subnet.vsid, (customers,), ports_of(lent))
+
+
+def _customers(random: Random, domain: RoutingDomain, subnet: VirtualSubnet, version: int) -> Iterator[str]:
+    """A machine of the virtual subnet or one of its prefixes, now and then."""
+    machines = [
+        f"{one.customer_address}/{32 if version == 4 else 128}"
+        for one in domain.lookup_records
+        if one.vsid == subnet.vsid and one.type == "static" and family(one.customer_address) == version
+    ]
+    prefixes = [one for one in subnet.prefixes if family(one) == version]
+    for found in (machines, prefixes):
+        if found and random.random() < 0.3:
+            yield random.choice(found)
 
 
 def with_other_members(random: Random, policy: Policy) -> Policy:
-    """The policy with members that drain, leave, or come back to work; a pool keeps at least one."""
+    """The policy with members that drain, leave, or come back to work, and with fewer ports that are lent.
+
+    A pool keeps at least one member, and outbound NAT a block of ports.
+    """
     return replace(policy, routing_domains=tuple(_changed(random, domain) for domain in policy.routing_domains))
 
 
 def _changed(random: Random, domain: RoutingDomain) -> RoutingDomain:
     balancers = tuple(
-        replace(one, backend_pools=tuple(_changed_pool(random, pool) for pool in one.backend_pools))
+        replace(
+            one,
+            backend_pools=tuple(_changed_pool(random, pool) for pool in one.backend_pools),
+            outbound_nat=tuple(_with_other_ports(random, entry) for entry in one.outbound_nat),
+        )
         for one in domain.load_balancers
     )
     return replace(domain, load_balancers=balancers)
@@ -230,3 +295,9 @@ def _changed(random: Random, domain: RoutingDomain) -> RoutingDomain:
 def _changed_pool(random: Random, pool: BackendPool) -> BackendPool:
     kept = [one for one in pool.members if random.random() < 0.8] or list(pool.members[:1])
     return replace(pool, members=tuple(_member(random, one.customer_address) for one in kept))
+
+
+def _with_other_ports(random: Random, entry: OutboundNat) -> OutboundNat:
+    if entry.ports is None or random.random() < 0.7:
+        return entry
+    return replace(entry, ports=ports_of(_some_blocks(random, blocks_of(entry.ports))[0]))

@@ -128,7 +128,7 @@ static __always_inline MUST_CHECK int restore(struct packet *p, struct rewriting
 {
 	struct rule *rule = rule_of(p, sought_rule(&b->sought));
 
-	if (!rule || rule->frontend != p->frontend || !comes_from_remote(p, b, rule))
+	if (!rule || rule->frontend != p->frontend || !lends(rule, b->sought.flow.high_port) || !comes_from_remote(p, b, rule))
 		return DROP_VIP_NOT_SERVED;
 	b->rule = sought_rule(&b->sought);
 	touch_translation(p->domain, &b->sought, false, p->tcp_flags);
@@ -167,9 +167,11 @@ static __always_inline MUST_CHECK int follow_fragment(struct packet *p, struct r
 		b->internet = rule->is_public;
 		return VERDICT_NONE;
 	}
+	if (rule->frontend != p->frontend)
+		return DROP_FRAGMENT_UNMATCHED;
 	if (!member) { /* it was for a port that had been lent */
 		seek_nat_port(&b->sought, p, port);
-		if (!find_translation(p->domain, &b->sought))
+		if (!lends(rule, port) || !find_translation(p->domain, &b->sought))
 			return DROP_FRAGMENT_UNMATCHED;
 		send_to(p, b->sought.flow.low, sought_port(&b->sought));
 		if (rule->kind == RULE_BALANCED)
@@ -219,10 +221,10 @@ static __always_inline bool make_connection(const struct packet *p, struct balan
 	flow->state |= closing(p->tcp_flags);
 	if (!b->found) {
 		flow->high_port = 0;
-		if (!place_translation(p, flow, &b->other, rule->frontend, port, &place))
+		if (!place_translation(p, flow, &b->other, rule, port, &place))
 			return false;
 	} else if (port && !flow->high_port) {
-		flow->high_port = free_port(p, flow, &b->other, rule->frontend, place.way >= ways_of(flow->six) / 2);
+		flow->high_port = free_port(p, flow, &b->other, rule, place.way >= ways_of(flow->six) / 2);
 		if (!flow->high_port)
 			return false;
 	}

@@ -55,6 +55,56 @@ static __always_inline MUST_CHECK int steer(struct xdp_md *ctx, struct packet *p
 	return VERDICT_CONSUMED;
 }
 
+/* The block of the only domain that has seen the first fragment; 0: none has, or several have. */
+static __always_inline __u32 block_of_fragment(const struct lenders *lenders, struct sought *sought)
+{
+	__u32 found = 0, last = 0;
+	bool several = false;
+
+	for (__u32 block = 1; block < BLOCKS; block++) {
+		__u32 number = lenders->of_block[block].domain;
+
+		if (number == last || !number || !find_translation(number, sought))
+			continue;
+		several |= found && lenders->of_block[found & (BLOCKS - 1)].domain != number;
+		found = block;
+		last = number;
+		forget(found);
+		forget(several);
+	}
+	return several ? 0 : found;
+}
+
+/* The block of ports that a packet to a shared address belongs to, or the packet that an ICMP error is about; 0: none. */
+static __always_inline __u32 lent_block(struct xdp_md *ctx, const struct packet *p, struct balancing *b, const struct lenders *lenders)
+{
+	if (p->fragment & 2) {
+		seek_fragment(&b->sought, p, 0);
+		return block_of_fragment(lenders, &b->sought);
+	}
+	if (is_icmp_error(p))
+		return read_quote(ctx, p, &b->quoted) ? bpf_ntohs(b->quoted.source_port) >> BLOCK_SHIFT : 0;
+	return bpf_ntohs(p->destination_port) >> BLOCK_SHIFT;
+}
+
+/* From the Internet's domain, where several share the address, to the one that lends the port. */
+static __always_inline MUST_CHECK int enter_lender(struct xdp_md *ctx, struct packet *p, struct balancing *b, const struct frontend *shared)
+{
+	struct lenders *lenders = line_of(&p->table, shared->lenders);
+	__u32 block = lent_block(ctx, p, b, lenders) & (BLOCKS - 1);
+	int unserved = p->fragment & 2 ? DROP_FRAGMENT_UNMATCHED : DROP_VIP_NOT_SERVED;
+
+	if (!lenders->of_block[block].domain)
+		return unserved;
+	p->owner = lenders->of_block[block].domain;
+	p->frontend = lenders->of_block[block].frontend;
+	if (!enter_owner(p) || !has_services(p))
+		return unserved;
+	struct frontend *own = frontend_of(p, p->frontend);
+
+	return own && own->blocks >> block & 1 ? VERDICT_NONE : unserved;
+}
+
 /* Which rule, or which connection, a packet to a frontend is for. */
 static __always_inline MUST_CHECK int to_frontend(struct xdp_md *ctx, struct packet *p, struct rewriting *r, struct balancing *b)
 {
@@ -74,14 +124,22 @@ static __always_inline MUST_CHECK int to_frontend(struct xdp_md *ctx, struct pac
 		p->local = 1;
 		return VERDICT_CONSUMED;
 	}
+	bool shared = frontend->kind == FRONTEND_SHARED;
+
+	if (shared) {
+		int verdict = enter_lender(ctx, p, b, frontend);
+
+		if (verdict)
+			return verdict == DROP_VIP_NOT_SERVED ? not_served(p) : verdict;
+	}
 	if (is_icmp_error(p))
 		return error_to_frontend(ctx, p, r, b);
 	if (p->fragment & 2) {
 		int verdict = follow_fragment(p, r, b);
 
-		return b->found ? verdict : overtook(p);
+		return b->found || shared ? verdict : overtook(p); /* whose compartment would it be? */
 	}
-	if (is_overtaken(p, &b->sought))
+	if (!shared && is_overtaken(p, &b->sought))
 		return VERDICT_ORDERED;
 	b->rule = has_ports(p->protocol) ? find_rule(p, p->frontend, p->protocol, p->destination_port) : 0;
 	if (b->rule) {

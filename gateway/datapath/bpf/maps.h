@@ -24,6 +24,7 @@ union arena_line {
 	struct table_services table_services;
 	struct table_compartment table_compartment;
 	struct frontend frontend;
+	struct lenders lenders;
 	struct rule rule;
 	struct translated translated;
 	struct choice choice;

@@ -53,13 +53,9 @@ static __always_inline void write_note(const struct packet *p, struct sought *so
 /* What became of an earlier packet with the id of this one is over. */
 static __always_inline void forget_fragments(const struct packet *p, struct sought *sought)
 {
-	__u32 number = p->domain;
-	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
-	struct entry entry;
-
 	seek_fragment(sought, p, 0);
-	if (domain && find_translation(number, sought) && entry_at(&entry, domain, &sought->flow, p->six, sought->way & (WAYS4 - 1)))
-		__sync_val_compare_and_swap(entry.ports_and_meta, sought->flow.word, 0);
+	if (find_translation(p->domain, sought))
+		forget_translation(p->domain, sought);
 }
 
 static __always_inline bool may_be_put_in_order(const struct packet *p)

@@ -47,7 +47,7 @@ static __always_inline bool went_to_remote(const struct packet *p, const struct 
 	const struct quoted *q = &b->quoted;
 
 	if (rule->kind == RULE_OUTBOUND)
-		return b->sought.flow.low_port == hash_of_remote(p, q->destination, q->destination_port);
+		return lends(rule, q->source_port) && b->sought.flow.low_port == hash_of_remote(p, q->destination, q->destination_port);
 	return q->destination_port == machine_port(rule) && is_address_of_member(rule, b->sought.flow.low_port, q->destination);
 }
 

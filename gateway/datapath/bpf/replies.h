@@ -45,7 +45,8 @@ static __always_inline struct rule *fallback_for(const struct packet *p, const s
 	return NULL;
 }
 
-static __always_inline struct rule *outbound_rule(const struct packet *p, __u32 *number)
+/* Who lends a machine of the virtual subnet a port. */
+static __always_inline struct rule *outbound_rule(const struct packet *p, const __u32 *machine, __u32 *number)
 {
 	struct cell *cell = find_cell(&p->table, &more_of(p)->vsids, p->vsid);
 
@@ -53,7 +54,13 @@ static __always_inline struct rule *outbound_rule(const struct packet *p, __u32 
 		return NULL;
 	struct subnet *subnet = subnet_of(p, cell->index);
 
-	*number = is_six(p) ? subnet->outbound6 : subnet->outbound4;
+	__u32 customers = is_six(p) ? subnet->customers6 : subnet->customers4;
+	struct address address;
+
+	copy6(address.words, machine);
+	*number = customers    ? find_customer(p->table_line, customers, &address, p->six) :
+		  is_six(p) ? subnet->outbound6 :
+			      subnet->outbound4;
 	return rule_of(p, *number);
 }
 
@@ -93,7 +100,7 @@ static __always_inline MUST_CHECK int reach_internet(struct packet *p, struct re
 		send_from(p, r, address, p->source_port);
 		return VERDICT_NONE;
 	}
-	rule = outbound_rule(p, &b->rule);
+	rule = outbound_rule(p, p->source, &b->rule);
 	if (!rule)
 		return p->verdict;
 	copy6(b->from, rule->address);
@@ -108,6 +115,10 @@ static __always_inline MUST_CHECK int reach_internet(struct packet *p, struct re
 	b->sought.flow.low_port = hash_of_remote(p, p->destination, p->destination_port);
 	b->member = b->sought.flow.low_port;
 	b->found = find_translation(p->domain, &b->sought);
+	if (b->found && !lends(rule, b->sought.flow.high_port)) {
+		forget_translation(p->domain, &b->sought);
+		b->found = false;
+	}
 	b->is_new = !b->found;
 	b->settles = true;
 	return VERDICT_NONE;
@@ -147,14 +158,14 @@ static __always_inline bool error_from_inside(struct xdp_md *ctx, struct packet 
 		quote_to(p, r, address, q->destination_port);
 		return true;
 	}
-	rule = outbound_rule(p, &b->rule);
+	rule = outbound_rule(p, q->destination, &b->rule);
 	p->protocol = q->protocol;
 	seek(&b->sought, p, q->destination, q->destination_port, b->rule, BY_REMOTE);
 	b->sought.flow.low_port = hash_of_remote(p, q->source, q->source_port);
 	bool found = find_translation(p->domain, &b->sought);
 
 	p->protocol = protocol;
-	if (!rule || !found)
+	if (!rule || !found || !lends(rule, b->sought.flow.high_port))
 		return false;
 	send_from(p, r, rule->address, 0);
 	quote_to(p, r, rule->address, b->sought.flow.high_port);

@@ -110,6 +110,16 @@ __noinline int is_translated(__u32 table_line, const struct address *address, __
 	return six ? !!find_cell6(&table, &services->translated6, address->words) : !!find_cell(&table, &services->translated4, address->words[V4]);
 }
 
+/* The outbound rule of a machine, where a virtual subnet has several. */
+__noinline int find_customer(__u32 table_line, __u32 trie, const struct address *machine, __u32 six)
+{
+	struct block table;
+
+	if (!machine || !open_block(&table, table_line))
+		return 0;
+	return six ? trie_find6(&table, trie, machine->words, 8) : trie_find(&table, trie, bpf_ntohl(machine->words[V4]), 4, 8);
+}
+
 static __always_inline bool open_choice(struct block *block, __u32 number)
 {
 	__u32 zero = 0;

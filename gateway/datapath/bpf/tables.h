@@ -134,6 +134,7 @@ enum frontend_kind {
 	FRONTEND_BALANCED = 1,
 	FRONTEND_ONE_TO_ONE = 2, /* all of it belongs to one machine */
 	FRONTEND_STEERED = 3, /* of the Internet's domain: IKE and ESP go to the compartment of the peer */
+	FRONTEND_SHARED = 4, /* of the Internet's domain: each block of ports is lent by a routing domain */
 };
 
 /* An address that stands for others. */
@@ -144,7 +145,20 @@ struct frontend {
 	__u32 vsid; /* 0: public */
 	__u8 kind;
 	__u8 own; /* the router's own address besides */
-	__u8 padding[14];
+	__u16 blocks; /* bits: the blocks of ports that are this domain's where others may have the rest; 0: all of the address is */
+	__u32 lenders; /* line of a struct lenders */
+	__u8 padding[8];
+};
+
+/* Lent ports: the high four bits are a block, the low twelve those of the hash that chooses the set of a connection. */
+#define BLOCK_SHIFT 12
+#define BLOCKS 16
+
+/* Whose frontends share an address: by the block of the port. */
+struct lenders {
+	struct {
+		__u16 domain, frontend; /* 0: nobody's */
+	} of_block[BLOCKS];
 };
 
 enum rule_kind {
@@ -165,7 +179,10 @@ struct rule {
 	__u8 is_public;
 	__u32 choice;
 	__u32 address[4]; /* the frontend's */
-	__u8 padding[32];
+	__u64 customers; /* outbound: a digest of the prefixes of the machines that it is for, 0: all others of the virtual subnet */
+	__u32 vsid;
+	__u16 blocks; /* bits: blocks of the ports that it lends */
+	__u8 padding[18];
 };
 
 #define RULE_OF_NOTES 0xffff /* no rule has this number: of fragments that are put in order */
@@ -214,7 +231,8 @@ struct subnet {
 	__u32 router4;
 	__u32 router6[4];
 	__u16 outbound4, outbound6; /* rules by which its machines reach the Internet, 0: none */
-	__u8 padding[32];
+	__u32 customers4, customers6; /* line of a trie of machines: leaves are such rules; 0: that one is for all */
+	__u8 padding[24];
 };
 
 enum next_hop_kind {

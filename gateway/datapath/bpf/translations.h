@@ -4,8 +4,7 @@
 #include "new_connections.h"
 #include "services.h"
 
-#define NAT_PORT_LOW 0xfff /* these bits of a given port choose its set, as those of the hash do: no region has more sets */
-#define NAT_PORT_TRIES 15
+#define NAT_PORT_LOW ((1 << BLOCK_SHIFT) - 1) /* these bits of a given port choose its set, as those of the hash do: no region has more sets */
 #define ECHO_IDLE 6		     /* idle limits, in ticks */
 #define OUTBOUND_TCP_IDLE (8 << 3 | 2)
 #define OUTBOUND_UDP_IDLE (2 << 3 | 4)
@@ -129,6 +128,16 @@ static __always_inline void touch_translation(__u32 number, const struct sought 
 		touch_connection(&entry, sought->flow.word, from_client, tcp_flags, meta_of(sought->flow.word) >> CONNECTION_GENERATION_SHIFT);
 }
 
+/* Unless a packet of it has just come. */
+static __always_inline void forget_translation(__u32 number, const struct sought *sought)
+{
+	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
+	struct entry entry;
+
+	if (domain && entry_at(&entry, domain, &sought->flow, sought->flow.six, sought->way & (WAYS4 - 1)))
+		__sync_val_compare_and_swap(entry.ports_and_meta, sought->flow.word, 0);
+}
+
 /* Writes a connection that was sought: in its place if it was found, else in a new one. */
 static __always_inline void put_connection(__u32 number, const struct sought *sought, bool found)
 {
@@ -140,29 +149,74 @@ static __always_inline void put_connection(__u32 number, const struct sought *so
 		add_connection(number, &sought->flow, 1);
 }
 
-/* A port of the frontend for a new connection that will be in the given half of its ways; 0: all are taken. */
-static __always_inline __u16 free_port(const struct packet *p, const struct flow *flow, struct sought *other, __u32 frontend, bool second)
+/* Also of a connection from before the rule lent other ports. */
+static __always_inline bool lends(const struct rule *rule, __u16 port)
 {
-	__u32 low = (second ? flow->hash >> 16 : flow->hash) & NAT_PORT_LOW, high = (flow->hash >> 28) % NAT_PORT_TRIES;
+	return rule->blocks >> (bpf_ntohs(port) >> BLOCK_SHIFT) & 1;
+}
 
-	seek_nat_port(other, p, bpf_htons(low)); /* which decides about the set alone */
-	for (__u32 i = 0; i < NAT_PORT_TRIES; i++) {
-		other->flow.high_port = bpf_htons(low | (1 + high) << 12);
-		high = high + 1 < NAT_PORT_TRIES ? high + 1 : 0;
-		if (!is_rule(p->table_line, rule_key(frontend, p->protocol, other->flow.high_port)) && !find_translation(p->domain, other))
-			return other->flow.high_port;
+/* The blocks whose port with these low bits a connection has; `port` is any port of them, which all are in one set. */
+__noinline int taken_blocks(__u32 number, const struct sought *port)
+{
+	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
+	__u32 taken = 0;
+	struct entry entry;
+
+	if (!domain || !domain->connections4_used || !port)
+		return 0;
+	const struct flow *flow = &port->flow;
+	__u32 six = flow->six, kind = flow->protocol | (__u32)flow->state << CONNECTION_STATE_SHIFT;
+
+	for (__u32 way = 0; way < ways_of(six) / 2; way++) {
+		if (!entry_at(&entry, domain, flow, six, way))
+			return 0;
+		__u64 word = *(volatile __u64 *)entry.ports_and_meta;
+		__u32 lent = bpf_ntohs((__u16)(word >> 16)), low = lent ^ bpf_ntohs(flow->high_port);
+
+		if ((meta_of(word) & CONNECTION_KIND_MASK) == kind && is_entry(word) && !(low & NAT_PORT_LOW) && !is_expired(meta_of(word), now_tick()))
+			taken |= 1 << (lent >> BLOCK_SHIFT & (BLOCKS - 1));
+	}
+	return taken;
+}
+
+/* The first of these blocks, from a given one on, whose port is no rule's; 0: there is none. The key: of the port in block 0. */
+__noinline int choose_block(__u32 table_line, __u32 key, __u32 blocks, __u32 first)
+{
+	for (__u32 i = 0; i < BLOCKS - 1; i++) {
+		__u32 block = 1 + (first + i) % (BLOCKS - 1);
+
+		if (blocks >> block & 1 && !is_rule(table_line, key | block << BLOCK_SHIFT))
+			return block;
 	}
 	return 0;
 }
 
-/* Makes a place for a connection, and gives it a port if it needs one. Returns whether it has both. */
-static __always_inline bool place_translation(const struct packet *p, struct flow *flow, struct sought *other, __u32 frontend, bool needs_port,
-					      struct place *place)
+/* A port of the rule for a new connection that will be in the given half of its ways; 0: all are taken. */
+static __always_inline __u16 free_port(const struct packet *p, const struct flow *flow, struct sought *other, const struct rule *rule, bool second)
 {
-	make_place(p->domain, flow, place);
-	if (!place->rank)
-		return false;
-	if (needs_port)
-		flow->high_port = free_port(p, flow, other, frontend, place->way >= ways_of(flow->six) / 2);
-	return !needs_port || flow->high_port;
+	__u16 low = bpf_htons((second ? flow->hash >> 16 : flow->hash) & NAT_PORT_LOW); /* which decides about the set alone */
+
+	seek_nat_port(other, p, low);
+	__u32 free = rule->blocks & ~taken_blocks(p->domain, other);
+	__u32 block = choose_block(p->table_line, rule_key(rule->frontend, p->protocol, low), free, flow->hash >> 28);
+
+	return block ? low | bpf_htons(block << BLOCK_SHIFT) : 0;
+}
+
+/* Makes a place for a connection, and gives it a port if it needs one. Returns whether it has both. */
+static __always_inline bool place_translation(const struct packet *p, struct flow *flow, struct sought *other, const struct rule *rule,
+					      bool needs_port, struct place *place)
+{
+	for (int i = 0; i < 2; i++) {
+		make_place(p->domain, flow, place);
+		if (!place->rank || !needs_port)
+			return place->rank;
+		bool second = place->way >= ways_of(flow->six) / 2;
+
+		flow->high_port = free_port(p, flow, other, rule, second);
+		if (flow->high_port)
+			return true;
+		flow->hash = (second ? flow->hash & 0xffff : flow->hash >> 16) * 0x10001; /* the other set alone, for its ports */
+	}
+	return false;
 }

@@ -184,6 +184,7 @@ IS_A_LINE(table_more);
 IS_A_LINE(table_services);
 IS_A_LINE(table_compartment);
 IS_A_LINE(frontend);
+IS_A_LINE(lenders);
 IS_A_LINE(rule);
 IS_A_LINE(translated);
 IS_A_LINE(choice);

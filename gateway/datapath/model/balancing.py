@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
 
+from gateway.datapath.model import lending
 from gateway.datapath.model.flow import hash_of, ports_of
 from gateway.datapath.model.ip import TCP, UDP, Address, Packet
+from gateway.datapath.model.lending import Outbound, lender_to
+from gateway.datapath.model.routes import Prefix
 from gateway.policy.balancing import BalancingRule, InboundNatRule, LoadBalancer
+from gateway.policy.lending import shared_addresses
 from gateway.policy.model import RoutingDomain
 from lb import maglev
 from lb.pools import Choice, MemberNumbers, MemberState, PoolState, pool_states
@@ -61,14 +65,17 @@ def _slots(state: PoolState) -> maglev.Slots | None:
 
 @dataclass(frozen=True, slots=True)
 class Frontend:
-    """An address of the gateway's for a routing domain. `outbound` are the VSIDs whose machines share it outside."""
+    """An address of the gateway's for a routing domain.
+
+    `blocks`: the ports that are the domain's where other domains may have others, 0: all of the address is.
+    """
 
     entry: str
     name: str
     address: Address
     is_public: bool
     vsid: int | None
-    outbound: tuple[int, ...]
+    blocks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +119,15 @@ class Services:
     rules: Mapping[tuple[Address, int, int], Rule]
     public: Mapping[Address, PublicAddress]
     senders: Mapping[Address, PublicAddress]
+    outbound: tuple[Outbound, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.frontends or self.public)
 
-    def public_addresses(self) -> Iterator[Address]:
-        """The addresses at which the domain is reached from the Internet."""
-        yield from self.public
-        yield from (one.address for one in self.frontends.values() if one.is_public)
+    def public_addresses(self) -> Iterator[tuple[Address, int]]:
+        """The addresses at which the domain is reached from the Internet, with the blocks of ports that are its."""
+        yield from ((address, 0) for address in self.public)
+        yield from ((one.address, one.blocks) for one in self.frontends.values() if one.is_public)
 
     def leads_to(self, address: Address, protocol: int) -> bool:
         """Whether some rule for this protocol leads to the machine."""
@@ -134,10 +142,14 @@ class Services:
         """The frontends' addresses inside the domain."""
         return frozenset(one.address for one in self.frontends.values() if not one.is_public)
 
-    def outbound_of(self, vsid: int | None, version: int) -> Frontend | None:
-        """The frontend from which the machines of a virtual subnet reach the Internet."""
-        sharing = (one for one in self.frontends.values() if vsid in one.outbound)
-        return next((one for one in sharing if one.address.version == version), None)
+    def outbound_of(self, vsid: int | None, machine: Address) -> Outbound | None:
+        """By what a machine of a virtual subnet reaches the Internet."""
+        return lender_to(self.outbound, vsid, machine)
+
+    def outbound_by(self, address: Address, vsid: int, customers: tuple[Prefix, ...]) -> Outbound | None:
+        """The outbound NAT for these machines from this address, if it is still there."""
+        alike = (one for one in self.outbound if (one.address, one.vsid, one.customers) == (address, vsid, customers))
+        return next(alike, None)
 
     def rules_of_member(self, address: Address, protocol: int, port: int) -> Iterator[tuple[Rule, Member]]:
         """The rules that may have led somebody to a port of this machine, whatever its state, and its membership."""
@@ -150,9 +162,11 @@ def build(entry: str, domain: RoutingDomain, states: Mapping[Choice, PoolState],
     """The services of a domain. `numbers` are all domains' numbers of members, and follow the policy."""
     frontends: dict[Address, Frontend] = {}
     rules: list[Rule] = []
+    outbound: list[Outbound] = []
+    shared = shared_addresses(domain)
     for index, balancer in enumerate(domain.load_balancers):
         at = f"{entry}/load_balancers/{index}"
-        named = {frontend.name: frontend for frontend in _frontends(at, balancer)}
+        named = {frontend.name: frontend for frontend in _frontends(at, balancer, shared)}
         pools = _pools(at, (domain.id, balancer.name), balancer, states, numbers)
         frontends |= {frontend.address: frontend for frontend in named.values()}
         rules += [_balancing(f"{at}/rules/{i}", rule, named, pools) for i, rule in enumerate(balancer.rules)]
@@ -160,6 +174,7 @@ def build(entry: str, domain: RoutingDomain, states: Mapping[Choice, PoolState],
             _inbound_nat(f"{at}/inbound_nat_rules/{i}", rule, named, (domain.id, balancer.name))
             for i, rule in enumerate(balancer.inbound_nat_rules)
         ]
+        outbound += lending.build(at, balancer)
     public = [
         PublicAddress(f"{entry}/public_addresses/{i}", ip_address(one.address), ip_address(one.customer_address))
         for i, one in enumerate(domain.public_addresses)
@@ -171,14 +186,14 @@ def build(entry: str, domain: RoutingDomain, states: Mapping[Choice, PoolState],
         rules={(rule.frontend.address, rule.protocol, rule.port): rule for rule in rules},
         public={one.address: one for one in public},
         senders={one.customer_address: one for one in (*public, *senders)},
+        outbound=tuple(outbound),
     )
 
 
-def _frontends(at: str, balancer: LoadBalancer) -> Iterable[Frontend]:
+def _frontends(at: str, balancer: LoadBalancer, shared: Mapping[str, int]) -> Iterable[Frontend]:
     for index, frontend in enumerate(balancer.frontends):
-        outbound = tuple(one.vsid for one in balancer.outbound_nat if one.frontend == frontend.name)
-        address = ip_address(frontend.address)
-        yield Frontend(f"{at}/frontends/{index}", frontend.name, address, frontend.public, frontend.vsid, outbound)
+        blocks, address = shared.get(frontend.address, 0), ip_address(frontend.address)
+        yield Frontend(f"{at}/frontends/{index}", frontend.name, address, frontend.public, frontend.vsid, blocks)
 
 
 def _pools(

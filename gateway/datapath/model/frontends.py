@@ -43,7 +43,8 @@ def to_frontend(passage: Passage, origin: Origin, packet: Packet, frontend: Fron
         if course is None:
             raise ordering.overtaken(passage, origin, packet, frontend.entry, by_internet=frontend.is_public)
         return course
-    ordering.join_overtaken(passage, origin, packet, by_internet=frontend.is_public)
+    if packet.destination not in passage.sharers:
+        ordering.join_overtaken(passage, origin, packet, by_internet=frontend.is_public)
     rule = origin.domain.services.rules.get((frontend.address, packet.protocol, packet.destination_port))
     if rule is not None:
         return _to_member(passage, origin, packet, rule)
@@ -111,7 +112,7 @@ def _begin(
     key = balanced_key(origin.domain, rule, source_end(packet))
     nat_port: int | None = replaced.nat_port if replaced else 0
     if not nat_port and _needs_port(origin, rule, member):
-        nat_port = translations.free_port(origin.domain, rule.frontend, key, passage.now)
+        nat_port = translations.free_port(origin.domain, key, passage.now)
     if nat_port is None:
         passage.note("translate", rule.frontend.entry, "All ports that may stand for the client's are taken.")
         raise dropped(DropReason.NAT_EXHAUSTED)
@@ -152,6 +153,8 @@ def _answered(origin: Origin, packet: Packet, frontend: Frontend, entry: Transla
     if entry.key.frontend != frontend.address:
         return None
     if entry.member is None:
+        if not entry.way.stands(origin.domain.services):
+            return None
         if remote_hash(source_end(packet), packet.protocol) != entry.key.remote:
             return None
         ends = End(packet.source, client.port if packet.is_echo else packet.source_port), client

@@ -4,6 +4,7 @@ from gateway.datapath.model.balancing import Frontend, Member, PublicAddress, Ru
 from gateway.datapath.model.course import Course, translated, translated_error
 from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ip import Packet, quoted
+from gateway.datapath.model.lending import Outbound
 from gateway.datapath.model.passage import Origin, Passage
 from gateway.datapath.model.rewriting import Between, End, destination_end, source_end
 from gateway.datapath.model.translation import (
@@ -59,6 +60,8 @@ def _about_nat_port(
     if entry.member is not None:
         return _about_question_inside(passage, origin, packet, quote, entry)
     client = entry.key.client
+    if not entry.way.stands(domain.services):
+        return None
     if remote_hash(destination_end(quote), quote.protocol) != entry.key.remote:
         return None
     between = client, End(quote.destination, client.port if quote.is_echo else quote.destination_port)
@@ -128,19 +131,20 @@ def _error_source(packet: Packet, rule: Rule, member: Member) -> End:
 
 def _about_answer_outside(passage: Passage, origin: Origin, packet: Packet, quote: Packet) -> Course | None:
     """About what somebody in the Internet answered to a machine that asked under another address."""
-    frontend = origin.domain.services.outbound_of(origin.vsid, packet.version)
-    if frontend is None or origin.vsid is None:
+    outbound = origin.domain.services.outbound_of(origin.vsid, quote.destination)
+    if outbound is None:
         return None
     client, remote = destination_end(quote), source_end(quote)
-    key = outbound_key(origin.domain, frontend, origin.vsid, client, quote.protocol, remote)
-    entry = passage.state.translations.live(key, passage.now)
-    if entry is None:
+    entry = passage.state.translations.live(
+        outbound_key(origin.domain, outbound, client, quote.protocol, remote), passage.now
+    )
+    if entry is None or not outbound.lends(entry.nat_port):
         return None
-    return _as_frontend(passage, origin, packet, quote, frontend, End(frontend.address, entry.nat_port))
+    return _as_frontend(passage, origin, packet, quote, outbound, End(outbound.address, entry.nat_port))
 
 
 def _as_frontend(
-    passage: Passage, origin: Origin, packet: Packet, quote: Packet, frontend: Frontend | PublicAddress, asked: End
+    passage: Passage, origin: Origin, packet: Packet, quote: Packet, frontend: Outbound | PublicAddress, asked: End
 ) -> Course:
     """The error leaves to the Internet, about a packet for `asked`."""
     destination = End(packet.destination, 0)

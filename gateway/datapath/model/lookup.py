@@ -81,7 +81,7 @@ def _open(routes: list[Route]) -> list[Route]:
 
 def _is_the_gateways(passage: Passage, domain: Domain, address: Address) -> bool:
     if domain is passage.internet:
-        return address in domain.local or address in passage.owners or address in passage.steering
+        return address in domain.local or passage.is_public(address)
     return address in domain.local or address in domain.services.internal()
 
 

@@ -140,8 +140,7 @@ def _is_ours(passage: Passage, address: Address) -> bool:
     if any(local.ip == address for local in locals_):
         return True
     is_internet = passage.attachment.domain is passage.internet
-    is_public = address in passage.owners or address in passage.steering
-    return is_internet and is_public and any(address in local.network for local in locals_)
+    return is_internet and passage.is_public(address) and any(address in local.network for local in locals_)
 
 
 def _key(passage: Passage, address: Address) -> tuple[str, int, str]:

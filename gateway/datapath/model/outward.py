@@ -1,9 +1,10 @@
 """Packets of machines that leave under another address: answers of frontends, and what is outbound."""
 
 from gateway.datapath.model import icmp_errors, lookup, ordering
-from gateway.datapath.model.balancing import Frontend, Member, PublicAddress, Rule
+from gateway.datapath.model.balancing import Member, PublicAddress, Rule
 from gateway.datapath.model.course import Course, of_connection, of_later_fragment, translated
 from gateway.datapath.model.ip import TCP, UDP, Packet
+from gateway.datapath.model.lending import Outbound
 from gateway.datapath.model.passage import Origin, Passage
 from gateway.datapath.model.rewriting import Between, End, destination_end, source_end
 from gateway.datapath.model.translation import (
@@ -96,10 +97,8 @@ def _unrouted(passage: Passage, origin: Origin, packet: Packet) -> Course | None
     public = origin.domain.services.senders.get(packet.source)
     if public is not None:
         return _from_public_address(passage, origin, packet, public)
-    frontend = origin.domain.services.outbound_of(origin.vsid, packet.version)
-    if frontend is None or origin.vsid is None:
-        return None
-    return _outbound(passage, origin, packet, frontend, origin.vsid)
+    outbound = origin.domain.services.outbound_of(origin.vsid, packet.source)
+    return None if outbound is None else _outbound(passage, origin, packet, outbound)
 
 
 def _only_rule(origin: Origin, packet: Packet) -> Rule | None:
@@ -119,32 +118,42 @@ def _from_public_address(passage: Passage, origin: Origin, packet: Packet, publi
     return translated(passage, origin, packet, view, sent)
 
 
-def _outbound(passage: Passage, origin: Origin, packet: Packet, frontend: Frontend, vsid: int) -> Course:
+def _outbound(passage: Passage, origin: Origin, packet: Packet, outbound: Outbound) -> Course:
     if packet.fragment_offset:
-        raise ordering.overtaken(passage, origin, packet, frontend.entry, by_internet=False)
+        raise ordering.overtaken(passage, origin, packet, outbound.entry, by_internet=False)
     if packet.protocol not in (TCP, UDP) and not packet.asks_for_echo:
-        passage.note("translate", frontend.entry, "It has no ports by which an answer would find back.")
+        passage.note("translate", outbound.entry, "It has no ports by which an answer would find back.")
         raise dropped(DropReason.NOT_TRANSLATABLE)
     ordering.join_overtaken(passage, origin, packet, by_internet=False)
-    passage.note("translate", frontend.entry, f"VSID {vsid} reaches the Internet as {frontend.name}.")
+    passage.note("translate", outbound.entry, outbound.words)
     ends = source_end(packet), destination_end(packet)
-    key = outbound_key(origin.domain, frontend, vsid, ends[0], packet.protocol, ends[1])
+    key = outbound_key(origin.domain, outbound, ends[0], packet.protocol, ends[1])
+    _forget_unless_lent(passage, outbound, key)
 
     def connect() -> Between:
-        entry = passage.state.translations.live(key, passage.now) or _begin(passage, origin, frontend, key)
+        entry = passage.state.translations.live(key, passage.now) or _begin(passage, origin, outbound, key)
         entry.touch(packet, passage.now, is_answer=False)
         remote = End(packet.destination, entry.nat_port if packet.is_echo else packet.destination_port)
-        return End(frontend.address, entry.nat_port), remote
+        return End(outbound.address, entry.nat_port), remote
 
-    way, view = Way(frontend.address, OUTBOUND, vsid), View(frontend.entry, ends, by_internet=True)
+    way = Way(outbound.address, OUTBOUND, outbound.vsid, customers=outbound.customers)
+    view = View(outbound.entry, ends, by_internet=True)
     return of_connection(passage, origin, packet, way, view, connect)
 
 
-def _begin(passage: Passage, origin: Origin, frontend: Frontend, key: Key) -> Translation:
+def _forget_unless_lent(passage: Passage, outbound: Outbound, key: Key) -> None:
+    """A connection whose port is not lent there any more begins anew."""
+    entry = passage.state.translations.entries.get(key)
+    if entry is not None and not outbound.lends(entry.nat_port):
+        passage.note("translate", outbound.entry, f"Its port {entry.nat_port} is not lent here any more.")
+        del passage.state.translations.entries[key]
+
+
+def _begin(passage: Passage, origin: Origin, outbound: Outbound, key: Key) -> Translation:
     translations = passage.state.translations
-    port = translations.free_port(origin.domain, frontend, key, passage.now)
+    port = translations.free_port(origin.domain, key, passage.now, outbound.blocks)
     if port is None:
-        passage.note("translate", frontend.entry, "All ports that may stand for the machine's are taken.")
+        passage.note("translate", outbound.entry, "All ports that may stand for the machine's are taken.")
         raise dropped(DropReason.NAT_EXHAUSTED)
     entry = Translation(key, None, port, OUTBOUND_SECONDS[key.protocol], passage.now)
     translations.entries[key] = entry

@@ -14,6 +14,8 @@ from gateway.datapath.model.translation import Translations
 from gateway.datapath.model.tunnels import Tunnel
 from gateway.datapath.model.verdict import Step
 
+Sharers = Mapping[Address, tuple[tuple[Domain, int], ...]]  # each with its blocks of ports, as bits
+
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
@@ -75,14 +77,15 @@ class State:
 class Passage:
     """A frame that came in on `interface`, and what is noted about it on the way. `now` is in seconds.
 
-    `internet` is the domain behind the ports with addresses; `owners` tells whose a public address is, `steering` to
-    whom peers belong, and `tunnels` how a domain's tunnel fares.
+    `internet` is the domain behind the ports with addresses; `owners` tells whose a public address is, `sharers` who
+    have which of its ports where several do, `steering` to whom peers belong, `tunnels` how a domain's tunnel fares.
     """
 
     surroundings: Surroundings
     domains: tuple[Domain, ...]
     internet: Domain | None
     owners: Mapping[Address, Domain]
+    sharers: Sharers
     steering: Steering
     tunnels: TunnelStates
     state: State
@@ -96,6 +99,10 @@ class Passage:
 
     def note(self, layer: str, entry: str, words: str) -> None:
         self.steps.append(Step(layer, entry, words))
+
+    def is_public(self, address: Address) -> bool:
+        """Whether the gateway has the address in the Internet, besides the router's own there."""
+        return address in self.owners or address in self.sharers or address in self.steering
 
     def may_answer(self, domain: Domain) -> bool:
         """Take one answer from the domain's budget."""

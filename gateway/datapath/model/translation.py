@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gateway.datapath.model.balancing import Frontend, Member, PoolKey, Rule, Services
+from gateway.datapath.model.balancing import Member, PoolKey, Rule, Services
 from gateway.datapath.model.connections import FIN, FRAGMENT_SECONDS, RST, TCP_CLOSING_SECONDS, TCP_HALF_OPEN_SECONDS
 from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ip import ICMP, ICMPV6, TCP, UDP, Address, Packet
+from gateway.datapath.model.lending import Outbound
 from gateway.datapath.model.rewriting import Between, End
+from gateway.datapath.model.routes import Prefix
+from gateway.policy.lending import ALL_BLOCKS
 
 OUTBOUND_SECONDS = {TCP: 7200, UDP: 180, ICMP: 60, ICMPV6: 60}
 OUTBOUND = 0  # in place of a protocol
@@ -21,7 +24,7 @@ _WORD = 0xFFFFFFFF
 class Key:
     """Whose connection it is, by its first packet: to which port of a frontend, or (outbound) from which VSID by it.
 
-    Outbound connections are told apart by `remote`, a hash of the end outside.
+    Outbound connections are told apart by `remote`, a hash of the end outside; `customers` are as in `Outbound`.
     """
 
     domain: str
@@ -30,6 +33,7 @@ class Key:
     frontend: Address
     port_or_vsid: int
     remote: int
+    customers: tuple[Prefix, ...] = ()
 
 
 @dataclass(slots=True)
@@ -51,7 +55,8 @@ class Translation:
     def way(self) -> "Way":
         """What packets to its client are translated by."""
         if self.member is None:
-            return Way(self.key.frontend, OUTBOUND, self.key.port_or_vsid)
+            key = self.key
+            return Way(key.frontend, OUTBOUND, key.port_or_vsid, customers=key.customers, nat_port=self.nat_port)
         return Way(self.key.frontend, self.key.protocol, self.key.port_or_vsid, self.member[0])
 
     @property
@@ -74,7 +79,8 @@ class Translation:
 class Way:
     """What a packet is translated by: a port of a frontend that leads to a pool, or `OUTBOUND` by it a VSID.
 
-    `member` is the number of the one in the pool that it goes to, None for packets to clients.
+    `member` is the number of the one in the pool that it goes to, None for packets to clients. `nat_port`: the lent
+    port that it came to, 0: none.
     """
 
     frontend: Address
@@ -82,12 +88,14 @@ class Way:
     port_or_vsid: int
     pool: PoolKey = ()
     member: int | None = None
+    customers: tuple[Prefix, ...] = ()
+    nat_port: int = 0
 
     def stands(self, services: Services) -> bool:
         """Whether later fragments can go the same way."""
         if self.protocol == OUTBOUND:
-            frontend = services.frontends.get(self.frontend)
-            return frontend is not None and self.port_or_vsid in frontend.outbound
+            outbound = services.outbound_by(self.frontend, self.port_or_vsid, self.customers)
+            return outbound is not None and (not self.nat_port or outbound.lends(self.nat_port))
         rule = services.rules.get((self.frontend, self.protocol, self.port_or_vsid))
         if rule is None or rule.pool.key != self.pool:
             return False
@@ -148,12 +156,12 @@ class Translations:
             if is_like and entry.nat_port and entry.is_live(now):
                 yield entry
 
-    def free_port(self, domain: Domain, frontend: Frontend, key: Key, now: float) -> int | None:
+    def free_port(self, domain: Domain, key: Key, now: float, blocks: int = ALL_BLOCKS) -> int | None:
         """A port for the connection: the first of a few, by its client's hash, that nobody has."""
         version, protocol = key.client.address.version, key.protocol
         taken = {one.nat_port for one in self._with_ports(domain, version, protocol, now) if one.key != key}
-        for port in ports_for(key.client, protocol):
-            if port not in taken and (frontend.address, protocol, port) not in domain.services.rules:
+        for port in ports_for(key.client, protocol, blocks):
+            if port not in taken and (key.frontend, protocol, port) not in domain.services.rules:
                 return port
         return None
 
@@ -182,8 +190,9 @@ def balanced_key(domain: Domain, rule: Rule, client: End) -> Key:
     return Key(domain.id, client, rule.protocol, rule.frontend.address, rule.port, 0)
 
 
-def outbound_key(domain: Domain, frontend: Frontend, vsid: int, client: End, protocol: int, remote: End) -> Key:
-    return Key(domain.id, client, protocol, frontend.address, vsid, remote_hash(remote, protocol))
+def outbound_key(domain: Domain, outbound: Outbound, client: End, protocol: int, remote: End) -> Key:
+    hashed = remote_hash(remote, protocol)
+    return Key(domain.id, client, protocol, outbound.address, outbound.vsid, hashed, outbound.customers)
 
 
 def way_by(rule: Rule, member: Member | None = None) -> Way:
@@ -197,11 +206,14 @@ def remembered_member(rule: Rule, entry: Translation) -> Member | None:
     return next((one for one in rule.pool.members if (one.pool, one.number) == entry.member), None)
 
 
-def ports_for(client: End, protocol: int) -> Iterator[int]:
-    """The ports that may stand for the client's, the first choice first."""
+def ports_for(client: End, protocol: int, blocks: int = ALL_BLOCKS) -> Iterator[int]:
+    """The ports that may stand for the client's, the first choice first: two of each block."""
     hashed = client_hash(client, protocol)
-    for turn in range(NAT_PORT_TRIES):
-        yield hashed & NAT_PORT_LOW | (1 + ((hashed >> 28) + turn) % NAT_PORT_TRIES) << 12
+    for low in (hashed & NAT_PORT_LOW, hashed >> 16 & NAT_PORT_LOW):
+        for turn in range(NAT_PORT_TRIES):
+            block = 1 + ((hashed >> 28) + turn) % NAT_PORT_TRIES
+            if blocks >> block & 1:
+                yield low | block << 12
 
 
 def client_hash(client: End, protocol: int) -> int:

@@ -16,6 +16,7 @@ from gateway.datapath.model import (
     lookup,
     ordering,
     outward,
+    sharing,
     steering,
     surroundings,
 )
@@ -95,7 +96,7 @@ class World:
         self._attachments = surroundings.attachments(self.ports, everywhere)
         self._attachments |= attachments_of_legs(self._domains, self._internet, self.compartments)
         self._steering = steering_of(self._domains, self.compartments, self.ports) if self._internet else {}
-        self._owners = {address: domain for domain in self._domains for address in domain.services.public_addresses()}
+        self._owners, self._sharers = sharing.owners_of(self._domains)
 
     @property
     def neighbours(self) -> dict[tuple[str, int, str], str]:
@@ -176,6 +177,7 @@ class World:
             domains=self._domains,
             internet=self._internet,
             owners=self._owners,
+            sharers=self._sharers,
             steering=self._steering,
             tunnels=self._tunnels,
             state=self._state,
@@ -215,8 +217,9 @@ def _route(passage: Passage) -> DecidedError:
 def _course(passage: Passage, origin: Origin, packet: Packet) -> tuple[Origin, Course]:
     """What is translated of the packet. What comes from the Internet for a domain is the domain's from here on."""
     came_from = origin.domain
-    if came_from is passage.internet and packet.destination in passage.owners:
-        origin = replace(origin, domain=passage.owners[packet.destination])
+    if came_from is passage.internet:
+        owner = passage.owners.get(packet.destination) or sharing.lender(passage, origin, packet)
+        origin = replace(origin, domain=owner or came_from)
         passage.domain = origin.domain
     services = origin.domain.services
     public = services.public.get(packet.destination)

@@ -70,6 +70,24 @@ def test_the_log_has_a_time_on_each_line(tgw: Command, served: LiveGateway) -> N
     assert text(tgw("vpn", "log", "blue/branch")) == "1970-01-01T00:00:01.500+00:00  initiating IKE_SA branch\n"
 
 
+def test_lb_ports_shows_who_has_a_port(tgw: Command, gateway: LiveGateway) -> None:
+    front = {"name": "out", "address": "203.0.113.85", "public": True}
+    of_red = {
+        "name": "out",
+        "frontends": [front],
+        "outbound_nat": [{"frontend": "out", "vsid": 5001, "ports": "4096-8191"}],
+    }
+    own = {"frontend": "out", "vsid": 6001, "customer_prefixes": ["10.1.1.11"], "ports": "8192-20479"}
+    with gateway.client() as client:
+        domains = blue(load_balancers=[of_red | {"outbound_nat": [own]}]), red(load_balancers=[of_red])
+        client.put("/v1/policy", json=policy(*domains)).raise_for_status()
+    (found,) = json.loads(text(tgw("lb", "ports", "203.0.113.85", "--port", "9000", "--json")))
+    words = "10.1.1.11/32 of virtual subnet 6001"
+    assert found == {"address": "203.0.113.85", "ports": "8192-20479", "domain": "blue", "machines": words}
+    assert "4096-8191" in text(tgw("lb", "ports"))
+    assert "no outbound NAT has such ports" in text(tgw("lb", "ports", "--port", "80"))
+
+
 def test_lb_status_shows_each_member_of_each_pool(tgw: Command, served: LiveGateway) -> None:
     listed = text(tgw("lb", "status", "--domain", "blue"))
     for word in ("web", "vms", "tcp", "10.1.1.11", "active", "healthy", "1970-01-01T00:00:03.000+00:00", "ok"):

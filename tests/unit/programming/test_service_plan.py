@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.policy.balancing import BackendPool, BalancingRule, Frontend, LoadBalancer, PoolMember
+from gateway.policy.balancing import BackendPool, BalancingRule, Frontend, LoadBalancer, OutboundNat, PoolMember
 from gateway.policy.model import RoutingDomain
 from gateway.programming.block import CapacityError
 from gateway.programming.numbering import assigned
@@ -114,6 +114,36 @@ def test_a_rule_that_leads_to_another_pool_in_use_is_another_rule() -> None:
         second = plan_services(having(replace(balancer, rules=moved)), before)
         assert second.numbers.rules[WWW] not in first.numbers.rules.values()
         assert second.new_rules == {second.numbers.rules[WWW]}
+
+
+def outbound(*entries: OutboundNat) -> RoutingDomain:
+    return having(replace(BALANCER, outbound_nat=entries))
+
+
+def number_of(plan: Plan, *customers: str) -> int:
+    """The number of the outbound rule for these machines."""
+    return next(rule.number for rule in plan.rules if rule.chooser is None and rule.customers == customers)
+
+
+def test_outbound_nat_that_lends_other_ports_or_to_other_machines_keeps_its_number() -> None:
+    group, machine, joined = ("10.1.1.64/26",), "10.1.1.11/32", ("10.1.1.64/26", "10.1.1.12/32")
+    rest = OutboundNat("public", 6001)
+    first = plan_services(outbound(rest, OutboundNat("public", 6001, group, "4096-20479")), NO_NUMBERS)
+    wider = outbound(
+        OutboundNat("public", 6001, (machine,), "4096-8191"), rest, OutboundNat("public", 6001, joined, "8192-32767")
+    )
+    for before in (first.numbers, adopted(first, outbound(rest, OutboundNat("public", 6001, group, "4096-20479")))):
+        after = plan_services(wider, before)
+        assert number_of(after) == number_of(first)
+        assert number_of(after, *joined) == number_of(first, *group)
+        assert number_of(after, machine) not in first.numbers.rules.values()
+
+
+def test_ports_of_outbound_nat_are_recovered_with_the_numbers() -> None:
+    domain = outbound(OutboundNat("public", 6001), OutboundNat("public", 6001, ("10.1.1.64/26",), "4096-20479"))
+    first = plan_services(domain, NO_NUMBERS)
+    assert sorted(first.numbers.blocks.values()) == [0x001E, 0xFFE0]
+    assert adopted(first, domain).blocks == first.numbers.blocks
 
 
 def test_the_same_address_inside_two_domains_subnets_and_outside_are_different_frontends() -> None:
