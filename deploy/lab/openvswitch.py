@@ -1,15 +1,19 @@
 """One Open vSwitch with daemons and a directory of its own: the user-space datapath, which needs no kernel module."""
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.lab.processes import sockets_of
 from deploy.lab.running import RunningLab
+from deploy.lab.stream import SO_RCVBUFFORCE
 from deploy.lab.topology import Host, Lab, Machine
 
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 PROVIDER_BRIDGE = "br-provider"
 OVERLAY_BRIDGE = "br-overlay"
 FLOW_IDS = 256
+RECEIVE_BUFFER_BYTES, QUEUE_PACKETS = 4 << 20, 5_000  # seconds of small packets
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +39,19 @@ class Switch:
         """Make a bridge with ports; a port may be followed by settings, as in "eth0 tag=20"."""
         commands = [f"add-br {bridge} -- set bridge {bridge} datapath_type=netdev {settings}"]
         self._control("ovs-vsctl", *" -- ".join([*commands, *(f"add-port {bridge} {port}" for port in ports)]).split())
+        self._give_room()
 
     def add_port(self, bridge: str, port: str) -> None:
         self._control("ovs-vsctl", *f"add-port {bridge} {port}".split())
+        self._give_room()
 
     def take_uplink(self, interface: str, address: str, mtu: int) -> None:
         """Move the provider address to the bridge's own interface, which tunnels leave through."""
         self.add_bridge(PROVIDER_BRIDGE, f"{interface} -- set interface {PROVIDER_BRIDGE} mtu_request={mtu}")
-        commands = (f"link set {PROVIDER_BRIDGE} up", f"addr add {address} dev {PROVIDER_BRIDGE}")
+        commands = (
+            f"link set {PROVIDER_BRIDGE} up txqueuelen {QUEUE_PACKETS}",
+            f"addr add {address} dev {PROVIDER_BRIDGE}",
+        )
         self.lab.configure(self.node, *commands)
 
     def build_overlay(self, host: Host) -> None:
@@ -53,6 +62,12 @@ class Switch:
         self.add_bridge(OVERLAY_BRIDGE, tunnel, *ports, settings="fail_mode=secure")
         flows = "\n".join(nvgre_flows(self.lab.topology, host, local))
         self._control("ovs-ofctl", "--names", "add-flows", self._management(OVERLAY_BRIDGE), "-", text=flows)
+
+    def _give_room(self) -> None:
+        """Let its sockets hold what comes while its only thread waits for a CPU: some hundred packets are little."""
+        for one in sockets_of(self.lab.processes.find(f"{self.node}-ovs-vswitchd")):
+            if one.family == socket.AF_PACKET:
+                one.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
 
     def _daemon(self, program: str, *arguments: str) -> None:
         """Start a daemon and return when it serves: `--detach` leaves the foreground only then."""

@@ -1,5 +1,6 @@
 """The processes of a lab: started in namespaces, written down, waited for, ended by id."""
 
+import ctypes
 import os
 import select
 import signal
@@ -15,6 +16,7 @@ from deploy.lab.errors import ProcessError
 from deploy.lab.namespaces import enter
 
 POLL_SECONDS = 0.01
+SYS_PIDFD_GETFD = 438  # on all machines; neither Python nor Debian 12's C library names it
 LISTENING = "0A"
 
 
@@ -144,6 +146,21 @@ def end(process: Process, first: signal.Signals = signal.SIGTERM, seconds: float
                 select.select([handle], [], [])
         finally:
             os.close(handle)
+
+
+def sockets_of(process: Process) -> Iterator[socket.socket]:
+    """Yield the sockets of a process, to be set as it cannot be told to; each for the turn of the loop."""
+    libc, handle = ctypes.CDLL(None, use_errno=True), os.pidfd_open(process.pid)
+    try:
+        for entry in Path(f"/proc/{process.pid}/fd").iterdir():
+            if str(entry.readlink()).startswith("socket:"):
+                descriptor = libc.syscall(SYS_PIDFD_GETFD, handle, int(entry.name), 0)
+                if descriptor < 0:
+                    raise ProcessError(f"a socket of {process.name}: {os.strerror(ctypes.get_errno())}")
+                with socket.socket(fileno=descriptor) as one:
+                    yield one
+    finally:
+        os.close(handle)
 
 
 def listens(process: Process, port: int) -> bool:
