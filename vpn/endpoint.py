@@ -175,7 +175,7 @@ class Endpoint:
             self._paths_due = time.monotonic() + PATHS_EVERY_S
             self._path_mtus = plumbing.learned_path_mtus(specification)
         laid = plumbing.plan(specification, self._tunnels, self._path_mtus, self._histories.encapsulated(), tun)
-        carriers = self._precedence.carriers(self._histories.connected())
+        carriers = self._precedence.carriers(self._usable())
         wanted = (specification, laid, carriers, charon.pid)
         if wanted != self._lies:
             plumbing.lay(specification, laid, carriers, tun)
@@ -194,10 +194,14 @@ class Endpoint:
         if self._is_to_switch():
             self._look_soon()
 
+    def _usable(self) -> frozenset[str]:
+        """Return the tunnels that are up, but for those that are to go down: their SAs go a little later."""
+        return self._histories.connected() - (self._held or set())
+
     def _is_to_switch(self) -> bool:
         """Tell whether another tunnel is to carry, or to connect, than was arranged last."""
         return self._lies is not None and (
-            self._precedence.carriers(self._histories.connected()) != self._carried_by
+            self._precedence.carriers(self._usable()) != self._carried_by
             or self._precedence.standing_by(self._histories.hopeful()) != self._stood_by
         )
 
