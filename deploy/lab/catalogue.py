@@ -105,6 +105,18 @@ LABS = {
             one_nic=True,
         ),
         Lab(
+            name="provider-vlan",
+            title="the same, where the provider network is a VLAN of that card too (the kernel needs 802.1Q devices)",
+            policy="corpnet-vlans.yaml",
+            gateway_address="192.168.6.2/24",
+            sites=(
+                _corpnet("blue-corpnet", "blue", *TENANT_PREFIXES, port="corpnet", vlan=20),
+                _corpnet("red-corpnet", "red", *TENANT_PREFIXES, port="corpnet", vlan=30),
+            ),
+            one_nic=True,
+            provider_vlan=10,
+        ),
+        Lab(
             name="ipv6-provider",
             title="a provider network of IPv6 alone under IPv4 and IPv6",
             policy="ipv6-provider.yaml",

@@ -53,7 +53,8 @@ enabled = ["policy"]
 [datapath]
 pin_dir = "{pins_of(lab)}"
 """
-    provider = _port("provider", "provider", "eth1", f'addresses = ["{lab.gateway_address}"]\n')
+    own = f'vlan = {lab.provider_vlan}\naddresses = ["{lab.gateway_address}"]\n'
+    provider = _port("provider", "provider", "eth1", own)
     outside = {site.port: _outside(site) for site in lab.sites}
     external = [_port(port, "external", interface, outside[port]) for port, interface in lab.external_ports().items()]
     return "\n".join([head, provider, *external])

@@ -42,8 +42,12 @@ def build_gateway_links(lab: RunningLab) -> None:
     else:
         attach_to_provider(lab, "gateway", "eth1", address)
         far_end.take_up(lab, "provider", "gateway")
+    device, vlan = "eth1", lab.topology.provider_vlan
+    if vlan:
+        device = f"eth1.{vlan}"
+        lab.configure("gateway", f"link add link eth1 name {device} type vlan id {vlan}", f"link set {device} up")
     router = router_of(str(ipaddress.ip_interface(address).network))
-    lab.configure("gateway", f"addr add {address} dev eth1", f"route add default via {router}")
+    lab.configure("gateway", f"addr add {address} dev {device}", f"route add default via {router}")
 
 
 def build_host_links(lab: RunningLab, host: Host) -> None:

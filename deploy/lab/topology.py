@@ -105,7 +105,8 @@ class Office:
 class Lab:
     """`provider_mtu` is of every provider link; with `one_nic` the sites share the gateway's provider link.
 
-    Where a site has a VLAN, a switch called `trunk` is between the gateway's link to the sites and its other ends.
+    Where a site has a VLAN, or the gateway's provider port, a switch called `trunk` is between the gateway's link and
+    its other ends.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Lab:
     offices: tuple[Office, ...] = ()
     provider_mtu: int = 1600
     one_nic: bool = False
+    provider_vlan: int = 0
 
     @property
     def policy_path(self) -> Path:
@@ -149,7 +151,7 @@ class Lab:
 
     @property
     def tagged(self) -> bool:
-        return any(site.vlan for site in self.sites)
+        return bool(self.provider_vlan) or any(site.vlan for site in self.sites)
 
     def external_ports(self) -> dict[str, str]:
         """Return the gateway's interface by external port."""

@@ -9,7 +9,7 @@ BRIDGE = "br-trunk"
 
 
 def build(lab: RunningLab) -> None:
-    """Give the gateway's eth1 all VLANs of the switch, and its port `provider` the untagged traffic."""
+    """Give the gateway's eth1 all VLANs of the switch."""
     mtu = lab.topology.provider_mtu
     namespaces.create(lab.namespace("trunk"))
     lab.connect("gateway", "eth1", "trunk", "gateway", mtu=mtu)
@@ -22,7 +22,8 @@ def build(lab: RunningLab) -> None:
 
 
 def plug_provider(lab: RunningLab) -> None:
-    _switch(lab).add_port(BRIDGE, "provider tag=0")
+    """Join the provider network, untagged unless it has a VLAN there."""
+    _switch(lab).add_port(BRIDGE, f"provider tag={lab.topology.provider_vlan}")
 
 
 def plug(lab: RunningLab, site: Site) -> None:

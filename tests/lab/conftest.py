@@ -1,6 +1,7 @@
 """Labs for the scenarios: one of each kind for the tests of a module."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -43,6 +44,16 @@ hybrid_cloud = _fixture("hybrid-cloud")
 
 @pytest.fixture(scope="module", params=["private-cloud", "private-cloud-one-nic", "private-cloud-figure1"])
 def private_cloud(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
+    with running_lab(request.param) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=["corpnet-vlans", "provider-vlan"])
+def vlans(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
+    add = "ip link add eth0 type veth && ip link add link eth0 name eth0.1 type vlan id 1"
+    added = subprocess.run(["unshare", "--net", "sh", "-c", add], capture_output=True, check=False)
+    if request.param == "provider-vlan" and added.returncode:
+        pytest.skip("this kernel has no 802.1Q devices, which Linux needs for routes to a provider VLAN")
     with running_lab(request.param) as running:
         yield running
 
