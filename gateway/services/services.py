@@ -8,10 +8,10 @@ that came meanwhile are left out, but for the last.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 
@@ -20,10 +20,12 @@ from gateway.compartments.compartments import Compartments
 from gateway.compartments.names import file_name
 from gateway.compartments.specification import Compartment, CompartmentSpecification, key_for_fragments
 from gateway.configuration import GatewayConfiguration
+from gateway.policy.balancing import LoadBalancer
 from gateway.policy.model import Policy, RoutingDomain
 from gateway.programming.programmer import Programmer
 from gateway.services import plans, reports
 from gateway.underlay.network import Link
+from lb.pools import Choice, PoolState
 from lb.service import HealthService
 from vpn.kernel import Backend
 from vpn.service import VpnService
@@ -31,6 +33,8 @@ from vpn.specification import EndpointSpecification
 from vpn.status import ConnectionStatus, LogLine
 
 log = structlog.get_logger(__name__)
+
+Pools: TypeAlias = Mapping[Choice, PoolState]
 
 NEXT_HOPS_FOUND_S = 0.1  # at the latest: one that is silent keeps no tunnel from being tried
 _RUN = Path("/run/tenant-gateway")
@@ -59,6 +63,7 @@ class Services:
         self._failure: str | None = None
         self._not_joined: Mapping[str, str] = {}  # compartments that the datapath does not lead to, and why
         self._health_untold: Mapping[str, str] = {}  # domains whose members it takes to be as they were
+        self._health_told: Mapping[str, tuple[Sequence[LoadBalancer], Pools]] = {}
         self._compartments = Compartments(configuration.name, configuration.router_mac)
         self._vpn = VpnService(vpn_directory(configuration))
         self._tunnelling = ThreadPoolExecutor(1, thread_name_prefix="tunnels")
@@ -124,9 +129,10 @@ class Services:
             self._stand(policy, part)
             if policy is not self._policy:
                 return  # that one's turn will go on from here
-        for domain in policy.routing_domains:
-            if domain.load_balancers:
-                self._tell_health_soon(domain.id)
+        balanced = {domain.id for domain in policy.routing_domains if domain.load_balancers}
+        self._health_told = {rdid: told for rdid, told in self._health_told.items() if rdid in balanced}
+        for rdid in balanced:
+            self._tell_health_soon(rdid)
 
     def _stand(self, policy: Policy, wanted: Mapping[str, CompartmentSpecification]) -> None:
         """Have these compartments, and what lives in them."""
@@ -158,8 +164,16 @@ class Services:
         policy = self._policy
         domain = next((one for one in policy.routing_domains if one.id == domain_id), None) if policy else None
         if domain is not None:
-            errors = self._programmer.health_changed(domain_id, self._health.pool_states(domain))
+            pools = self._health.pool_states(domain)
+            errors = self._programmer.health_changed(domain_id, pools)
             self._health_untold = {rdid: why for rdid, why in self._health_untold.items() if rdid != domain_id} | errors
+            if not errors:
+                self._health_told = {**self._health_told, domain_id: (domain.load_balancers, pools)}
+
+    def _pools(self, domain: RoutingDomain) -> Pools:
+        """Return the pools as packets meet them: what probes found reaches the datapath a moment later."""
+        balancers, pools = self._health_told.get(domain.id, ((), {}))
+        return pools if balancers == domain.load_balancers else self._health.pool_states(domain)
 
     def _submit(self, thread: ThreadPoolExecutor, function: Callable[..., None], *arguments: Any) -> Future[None]:
         def work() -> None:
@@ -187,7 +201,7 @@ class Services:
         return {
             domain_id: reports.of_domain(
                 domain,
-                self._health.pool_states(domain),
+                self._pools(domain),
                 health.get(domain_id, {}),
                 endpoints.get(domain_id),
                 faults.get(domain_id),
@@ -201,7 +215,7 @@ class Services:
         asked = {domain.id: domain for domain in domains}
         endpoints = self._vpn.status(asked.keys())
         return Serving(
-            pools={rdid: self._health.pool_states(one) for rdid, one in asked.items() if one.load_balancers},
+            pools={rdid: self._pools(one) for rdid, one in asked.items() if one.load_balancers},
             compartments={rdid: one for rdid, one in self._standing.items() if rdid not in self._not_joined},
             tunnels={(rdid, each.name): each for rdid, one in endpoints.items() for each in one.connections},
         )
