@@ -3,6 +3,7 @@
 import os
 import signal
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -44,8 +45,17 @@ def charon_of(lab: RunningLab, domain: str) -> int:
     """Return the process of the gateway's own strongSwan for a routing domain."""
     identifier = next(one["id"] for one in lab.topology.document["routing_domains"] if one["name"] == domain)
     compartment = names_of(lab.topology.name, identifier).namespace
-    (pid,) = namespaces.execute(["ip", "netns", "pids", compartment]).split()
-    return int(pid)
+    inside = map(int, namespaces.execute(["ip", "netns", "pids", compartment]).split())
+    (pid,) = (pid for pid in inside if command_of(pid) == "charon-systemd")
+    return pid
+
+
+def command_of(pid: int) -> str:
+    """Return the name of a process's program, "" where it has ended meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 @pytest.mark.parametrize("how", [gateway.stop, gateway.kill])

@@ -185,6 +185,7 @@ def test_status_answers_while_a_large_policy_is_read(gateway: LiveGateway) -> No
     answered = []
     with gateway.client() as writer, gateway.client() as reader:
         push = threading.Thread(target=lambda: answered.append(writer.put("/v1/policy", json=policy(*domains))))
+        started = time.monotonic()
         push.start()
         longest = count = 0.0
         while push.is_alive():
@@ -194,7 +195,7 @@ def test_status_answers_while_a_large_policy_is_read(gateway: LiveGateway) -> No
         push.join()
     assert answered[0].status_code == 200
     assert count > 1
-    assert longest < 1
+    assert longest < (time.monotonic() - started) / 2, "status waited for the policy"
 
 
 def test_status_and_policy_answer_while_writers_queue(gateway: LiveGateway) -> None:
