@@ -1,10 +1,12 @@
 """The processes of a lab: started in namespaces, written down, waited for, ended by id."""
 
 import ctypes
+import errno
 import os
 import select
 import signal
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -152,13 +154,17 @@ def sockets_of(process: Process) -> Iterator[socket.socket]:
     """Yield the sockets of a process, to be set as it cannot be told to; each for the turn of the loop."""
     libc, handle = ctypes.CDLL(None, use_errno=True), os.pidfd_open(process.pid)
     try:
-        for entry in Path(f"/proc/{process.pid}/fd").iterdir():
-            if str(entry.readlink()).startswith("socket:"):
-                descriptor = libc.syscall(SYS_PIDFD_GETFD, handle, int(entry.name), 0)
-                if descriptor < 0:
-                    raise ProcessError(f"a socket of {process.name}: {os.strerror(ctypes.get_errno())}")
-                with socket.socket(fileno=descriptor) as one:
-                    yield one
+        for number in [int(entry.name) for entry in Path(f"/proc/{process.pid}/fd").iterdir()]:
+            descriptor = libc.syscall(SYS_PIDFD_GETFD, handle, number, 0)
+            if descriptor < 0:
+                if ctypes.get_errno() == errno.EBADF:
+                    continue  # closed meanwhile
+                raise ProcessError(f"a file of {process.name}: {os.strerror(ctypes.get_errno())}")
+            if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                os.close(descriptor)
+                continue
+            with socket.socket(fileno=descriptor) as one:
+                yield one
     finally:
         os.close(handle)
 
