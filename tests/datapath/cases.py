@@ -31,6 +31,10 @@ class Gateway:
     def send(self, interface: str, frame: bytes) -> Outcome:
         return self.programs.process(interface, frame)
 
+    def flood(self, interface: str, frame: bytes, times: int = 100) -> None:
+        """The same frame again and again, faster than any budget fills up."""
+        self.programs.flood(interface, frame, times)
+
     def forwards(self, interface: str, frame: bytes) -> Packet:
         """The frame that leaves; fails unless one is forwarded."""
         outcome = self.send(interface, frame)

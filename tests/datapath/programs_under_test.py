@@ -130,6 +130,12 @@ class ProgramsUnderTest:
         assert action in XDP_ACTIONS, f"XDP action {action}"
         return self._outcome(int(record["verdict"]), int(record["domain"]), int(record["egress"]), after)
 
+    def flood(self, interface: str, frame: bytes, times: int) -> None:
+        """Run a frame many times; nobody looks at what becomes of it."""
+        program, index = self.datapath.programs["gateway"], self._indexes[interface]
+        for _ in range(times):
+            test_run.run(program, frame, index)
+
     def _outcome(self, number: int, domain: int, egress: int, frame: bytes) -> Outcome:
         name = self.verdicts[number]
         rdid = self.numbers.get(domain) if name != "VERDICT_PASSED" else None

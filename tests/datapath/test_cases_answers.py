@@ -1,7 +1,6 @@
 """What the gateway says itself: echo replies, ICMP errors, ARP and neighbour discovery; and whom it learns of."""
 
 import time
-from socket import if_nametoindex
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, UDPerror
@@ -19,7 +18,6 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, GRE, Ether
 from scapy.packet import Packet, Raw
 
-from gateway.datapath.test_run import run
 from tests.datapath.cases import Gateway
 from tests.datapath.loader_support import needs_root
 from tests.unit.model.support import (
@@ -151,11 +149,9 @@ def test_the_thousand_and_first_answer_at_once_is_answer_limited(gateway: Gatewa
 
 def test_one_tenants_pings_do_not_use_up_anothers_answers(gateway: Gateway) -> None:
     gateway.hold()
-    program = gateway.programs.datapath.programs["gateway"]
     frame = tunnelled(IP(src="10.1.1.11", dst="10.1.1.1") / ICMP())
     while gateway.send("p0", frame).action == "answered":
-        for _ in range(100):
-            run(program, frame, if_nametoindex("p0"))
+        gateway.flood("p0", frame)
     reds = tunnelled(IP(src="10.1.1.11", dst="10.1.1.1") / ICMP(), 5001, "192.168.3.30", mac="20:20:20:20:21:05")
     outcome = gateway.send("p0", reds)
     assert (outcome.action, outcome.domain) == ("answered", RED)
