@@ -23,6 +23,8 @@ struct search_keys {
 	__u32 numbers[SEARCH_KEYS];
 };
 
+#define KEYS4 8 /* of an IPv4 packet: the low bits of their numbers tell them apart */
+
 static __always_inline void keys_of(struct search_keys *keys, const struct tuple *tuple)
 {
 	for (int i = 0; i < 4; i++) {
@@ -46,29 +48,30 @@ static __always_inline __u32 search_step(const struct block *list, __u32 word, _
 	return node->words[position];
 }
 
-static __always_inline __u32 search(const struct block *list, __u32 word, const struct search_keys *keys)
+/* `count`: of the keys, a power of two. */
+static __always_inline __u32 search(const struct block *list, __u32 word, const __u32 *keys, const __u32 count)
 {
 	for (int i = 0; i < SEARCH_STEPS && word & SEARCH_NODE; i++)
-		word = search_step(list, word, keys->numbers[word >> SEARCH_COUNT_SHIFT & (SEARCH_KEYS - 1)]);
+		word = search_step(list, word, keys[word >> SEARCH_COUNT_SHIFT & (count - 1)]);
 	return word;
 }
 
-static __always_inline bool rule_matches(const struct access_rule *rule, const __u32 *keys)
+static __always_inline bool rule_matches(const struct access_rule *rule, const __u32 *keys, const __u32 count)
 {
-	__u64 source = keys[KEY_SOURCE + V4] ^ rule->source, destination = keys[KEY_DESTINATION + V4] ^ rule->destination;
-	__u32 protocol = (keys[KEY_PROTOCOL] ^ rule->protocol) >> (rule->flags & RULE_ANY_PROTOCOL);
-	__u32 ports = keys[KEY_SOURCE_PORT] << 16 | keys[KEY_DESTINATION_PORT];
+	__u64 source = keys[(KEY_SOURCE + V4) % count] ^ rule->source, destination = keys[(KEY_DESTINATION + V4) % count] ^ rule->destination;
+	__u32 protocol = (keys[KEY_PROTOCOL % count] ^ rule->protocol) >> (rule->flags & RULE_ANY_PROTOCOL);
+	__u32 ports = keys[KEY_SOURCE_PORT % count] << 16 | keys[KEY_DESTINATION_PORT % count];
 	__u16 port = (ports >> (rule->flags & RULE_SOURCE_PORT)) - rule->first_port;
 
 	return !(source >> rule->source_shift | destination >> rule->destination_shift | protocol) && port <= rule->more_ports;
 }
 
-static __always_inline int compare_rules(const struct block *list, __u32 word, const struct search_keys *keys, int otherwise)
+static __always_inline int compare_rules(const struct block *list, __u32 word, const __u32 *keys, const __u32 count, int otherwise)
 {
 	for (__u32 i = 0; i < RULES_AT_PLACE && i < word >> SEARCH_COUNT_SHIFT; i++) {
 		struct access_rule *rule = address_in(list, 0, ((word & SEARCH_PLACE_MASK) + i) * PLACE_BYTES);
 
-		if (rule_matches(rule, keys->numbers))
+		if (rule_matches(rule, keys, count))
 			return rule->flags & RULE_ALLOW;
 	}
 	return otherwise;
@@ -79,7 +82,7 @@ __noinline __u32 select_vector(__u32 line, __u32 word, const struct search_keys 
 {
 	struct block list;
 
-	return keys && open_block(&list, line) ? search(&list, word, keys) & SEARCH_PLACE_MASK : 0;
+	return keys && open_block(&list, line) ? search(&list, word, keys->numbers, SEARCH_KEYS) & SEARCH_PLACE_MASK : 0;
 }
 
 static __always_inline __u32 count_bits(__u64 bits)
@@ -130,10 +133,10 @@ __noinline int access_list_allows(__u32 line, bool inbound, const struct tuple *
 
 	keys_of(&keys, tuple);
 	if (!tuple->six) {
-		__u32 word = search(&list, classifier->rules4, &keys);
+		__u32 word = search(&list, classifier->rules4, keys.numbers, SEARCH_KEYS);
 
 		if (word != SEARCH_VECTORS)
-			return compare_rules(&list, word, &keys, classifier->otherwise);
+			return compare_rules(&list, word, keys.numbers, SEARCH_KEYS, classifier->otherwise);
 	}
 	if (!classifier->actions)
 		return classifier->otherwise;

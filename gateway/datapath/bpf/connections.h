@@ -137,7 +137,8 @@ static __always_inline struct line *connection_line(__u32 line)
 }
 
 /*
- * Which of a line's IPv4 entries has these addresses and this second word, as far as the masks go; CELLS_PER_LINE: none, or several.
+ * Which of a line's IPv4 entries has these addresses and this second word, as far as the masks go; CELLS_PER_LINE: none,
+ * above it: several.
  * Nothing can tell beforehand which one it is: all four are compared, and no branch has to be guessed.
  */
 static __always_inline __u32 way_of(const struct line *line, __u64 addresses, __u64 addresses_mask, __u64 word, __u64 word_mask)
@@ -152,7 +153,9 @@ static __always_inline __u32 way_of(const struct line *line, __u64 addresses, __
 		matches += same;
 		way += same * i;
 	}
-	return matches == 1 ? way & (CELLS_PER_LINE - 1) : CELLS_PER_LINE;
+	way &= CELLS_PER_LINE - 1;
+	barrier_var(way); /* the verifier must see the bound */
+	return matches == 1 ? way : CELLS_PER_LINE + matches;
 }
 
 /* The entry of an IPv4 flow at a place, counted over the whole map from 1 on; 0: none. */

@@ -7,8 +7,8 @@
 #include "depart.h"
 #include "flow_admission.h"
 #include "frontend.h"
-#include "known_flows.h"
 #include "neighbour_answer.h"
+#include "new_flows.h"
 #include "receive.h"
 #include "replies.h"
 #include "stages.h"
@@ -48,10 +48,6 @@ int gateway(struct xdp_md *ctx)
 		if (verdict)
 			return done(ctx, p, verdict);
 		forget(p->translated);
-		if (!p->translated && table_of(p)->flags & TABLE_LISTS)
-			look_up_flow(p);
-		forget(p->looked_up);
-		forget_all(p->place);
 		verdict = decide(ctx, p);
 		if (!verdict && p->translated)
 			touch_standing(standing.place, standing.word, standing.from_client, p->tcp_flags);
@@ -60,9 +56,12 @@ int gateway(struct xdp_md *ctx)
 			return done(ctx, p, DROP_INTERNAL);
 		}
 	}
-	if (!verdict && !p->local && !p->translated && table_of(p)->flags & TABLE_LISTS && !pass_known(p, more_of(p)->generation) && !is_probe(p)) {
-		continue_in(ctx, p, STAGE_ADMIT, verdict);
-		return done(ctx, p, DROP_INTERNAL);
+	if (!verdict && !p->local && !p->translated && table_of(p)->flags & TABLE_LISTS) {
+		verdict = admit_plain(p);
+		if (verdict == VERDICT_CONSUMED) {
+			continue_in(ctx, p, STAGE_ADMIT, VERDICT_NONE);
+			return done(ctx, p, DROP_INTERNAL);
+		}
 	}
 	return conclude(ctx, p, directory, verdict);
 }
@@ -98,8 +97,6 @@ static __always_inline MUST_CHECK int route_translated(struct packet *p, const s
 	p->error_type = 0;
 	p->local = 0;
 	p->service = SERVICE_NONE;
-	p->looked_up = false;
-	p->place = PLACE_NONE;
 	if (b->internet && !open_table(&p->table, directory->internet))
 		return DROP_NO_ROUTE;
 	int verdict = find_route(p);

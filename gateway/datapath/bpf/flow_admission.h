@@ -202,7 +202,7 @@ __noinline int admit_flow(struct xdp_md *ctx, struct packet *p, const struct quo
 	if (about_flow && find_connection(p->domain, flow) >= 0)
 		return VERDICT_NONE;
 	flow_of_packet(flow, p);
-	int way = p->looked_up && !p->place ? -1 : find_connection(p->domain, flow);
+	int way = find_connection(p->domain, flow);
 	int verdict = way < 0 ? ask_lists(p, &block, true) : admit_known_flow(p, &block, flow, way);
 
 	if (verdict)

@@ -3,76 +3,110 @@
 
 #include "connections.h"
 
-/* An IPv4 packet's flow, as its entry has it. */
+/*
+ * What nearly all packets are, IPv4 with ports, as two words: functions of the first program have no room for more. Ends: source
+ * above destination. Rest: their ports in the same order, in 32 bits; then protocol, TCP's flags, generation of the lists in force.
+ */
+static __always_inline bool is_plain(const struct packet *p)
+{
+	return !is_six(p) && !p->fragment && has_ports(p->protocol);
+}
+
+static __always_inline __u64 ends_of(const struct packet *p)
+{
+	return (__u64)p->source[V4] << 32 | p->destination[V4];
+}
+
+static __always_inline __u64 rest_of(const struct packet *p)
+{
+	__u32 above = p->protocol | p->tcp_flags << 8 | (more_of(p)->generation & 0xff) << 16;
+
+	return (__u64)above << 32 | (__u32)p->source_port << 16 | p->destination_port;
+}
+
+static __always_inline __u8 protocol_of(__u64 rest)
+{
+	return rest >> 32;
+}
+
+static __always_inline __u8 tcp_flags_of(__u64 rest)
+{
+	return rest >> 40;
+}
+
+static __always_inline __u8 generation_of(__u64 rest)
+{
+	return rest >> 48;
+}
+
+/* Its flow, as an entry has it. */
 struct plain_flow {
 	__u64 addresses;
 	__u32 ports;
+	__u32 hash;
 	bool sender_high;
 };
 
-static __always_inline struct plain_flow plain_flow_of(const struct packet *p)
+static __always_inline struct plain_flow plain_flow_of(__u64 ends, __u64 rest)
 {
-	__u32 source = p->source[V4], destination = p->destination[V4];
-	bool high = source != destination ? source > destination : p->source_port > p->destination_port;
+	__u32 source = ends >> 32, destination = ends;
+	__u16 source_port = rest >> 16, destination_port = rest;
+	bool high = source != destination ? source > destination : source_port > destination_port;
+	__u64 addresses = high ? ends : ends << 32 | source;
+	__u32 ports = high ? (__u32)rest : (__u32)destination_port << 16 | source_port;
 
 	return (struct plain_flow){
-		.addresses = high ? (__u64)source << 32 | destination : (__u64)destination << 32 | source,
-		.ports = high ? (__u32)p->source_port << 16 | p->destination_port : (__u32)p->destination_port << 16 | p->source_port,
+		.addresses = addresses,
+		.ports = ports,
+		.hash = hash_of_flow(fold4(addresses), fold4(addresses >> 32), ports, ports >> 16, protocol_of(rest)),
 		.sender_high = high,
 	};
 }
 
-#define PLACE_NONE 0
+enum acquaintance {
+	FLOW_KNOWN = 0, /* the lists in force have allowed it */
+	FLOW_NEW = 1,
+	FLOW_DOUBTFUL = 2, /* anything else */
+};
 
-/* The place of a flow's entry, counted over the whole map from 1 on. */
-__noinline __u32 find_place(__u32 number, __u64 addresses, __u32 ports, __u32 protocol)
+static __always_inline int touch_flow(__u64 *place, const struct plain_flow *flow, __u64 rest)
 {
-	const __u64 mask = (__u64)CONNECTION_KIND_MASK << 32 | 0xffffffff;
-	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
-	__u32 hash = hash_of_flow(fold4(addresses), fold4(addresses >> 32), ports, ports >> 16, protocol);
+	struct entry entry = {.ports_and_meta = place};
+	__u64 word = *(volatile __u64 *)place;
+	__u32 meta = meta_of(word);
 
-	if (!domain || !domain->connections4_used)
-		return PLACE_NONE;
-	for (int set = 0; set < 2; set++, hash >>= 16) {
-		__u32 at = domain->connections4 + (hash & (domain->connections4_used - 1));
-		struct line *line = connection_line(at);
-		__u32 way = line ? way_of(line, addresses, ~0ull, (__u64)protocol << 32 | ports, mask) : CELLS_PER_LINE;
+	if ((__u32)word != flow->ports || meta >> CONNECTION_GENERATION_SHIFT != generation_of(rest) || is_expired(meta, now_tick()))
+		return FLOW_DOUBTFUL;
+	bool from_initiator = !(meta >> CONNECTION_STATE_SHIFT & CONNECTION_INITIATOR_HIGH) == !flow->sender_high;
 
-		if (way < CELLS_PER_LINE)
-			return at * CELLS_PER_LINE + way + 1;
-	}
-	return PLACE_NONE;
+	touch_connection(&entry, word, from_initiator, tcp_flags_of(rest), generation_of(rest));
+	return FLOW_KNOWN;
 }
 
 /*
- * The place for what nearly all packets are, IPv4 with ports. To be asked early, so that the way from memory and the rest of the
- * work overlap.
+ * Asked when all else is known: whatever comes behind goes on while the lines are on their way from memory, leaving the gateway as well
+ * as asking the lists.
  */
-static __always_inline void look_up_flow(struct packet *p)
+__noinline int pass_flow(__u32 number, __u64 ends, __u64 rest)
 {
-	if (is_six(p) || p->fragment || !has_ports(p->protocol))
-		return;
-	struct plain_flow flow = plain_flow_of(p);
+	const __u64 mask = (__u64)CONNECTION_KIND_MASK << 32 | 0xffffffff;
+	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
+	struct plain_flow flow = plain_flow_of(ends, rest);
+	__u32 hash = flow.hash;
 
-	p->looked_up = true;
-	p->place = find_place(p->domain, flow.addresses, flow.ports, p->protocol);
-}
+	if (!domain || !domain->connections4_used)
+		return FLOW_DOUBTFUL;
+	for (int set = 0; set < 2; set++, hash >>= 16) {
+		struct line *line = connection_line(domain->connections4 + (hash & (domain->connections4_used - 1)));
 
-/* Lets a packet pass whose flow the lists in force have allowed. */
-static __always_inline bool pass_known(const struct packet *p, __u8 generation)
-{
-	struct entry entry;
+		if (!line)
+			return FLOW_DOUBTFUL;
+		__u32 way = way_of(line, flow.addresses, ~0ull, (__u64)protocol_of(rest) << 32 | flow.ports, mask);
 
-	if (!entry_at_place(&entry, p->place))
-		return false;
-	struct plain_flow flow = plain_flow_of(p);
-	__u64 word = *(volatile __u64 *)entry.ports_and_meta;
-	__u32 meta = meta_of(word);
-
-	if ((__u32)word != flow.ports || meta >> CONNECTION_GENERATION_SHIFT != generation || is_expired(meta, now_tick()))
-		return false;
-	bool from_initiator = !(meta >> CONNECTION_STATE_SHIFT & CONNECTION_INITIATOR_HIGH) == !flow.sender_high;
-
-	touch_connection(&entry, word, from_initiator, p->tcp_flags, generation);
-	return true;
+		if (way < CELLS_PER_LINE)
+			return touch_flow(&line->words[way * 2 + 1], &flow, rest);
+		if (way > CELLS_PER_LINE)
+			return FLOW_DOUBTFUL;
+	}
+	return FLOW_NEW;
 }

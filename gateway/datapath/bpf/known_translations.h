@@ -45,7 +45,7 @@ static __always_inline bool find_entry(struct standing *s, __u64 key, __u64 mask
 			return false;
 		__u32 way = way_of(line, key, mask, 0, 0);
 
-		if (way == CELLS_PER_LINE)
+		if (way >= CELLS_PER_LINE)
 			continue;
 		s->word = *(volatile __u64 *)&line->words[way * 2 + 1];
 		*addresses = *(volatile __u64 *)&line->words[way * 2];

@@ -74,13 +74,11 @@ struct packet {
 	/* an ICMP error is owed; type 0: none. (Echo replies have no need of it.) */
 	__u8 error_type, error_code;
 	__u8 verdict; /* where another program finishes the packet */
-	__u8 looked_up; /* its flow was looked for */
 	__u8 service;	 /* enum service */
 	__u8 translated; /* there is a struct rewriting for it */
 	__u16 frontend;	 /* that it is for, by its number in the domain */
 	__u8 ordered;	 /* a fragment that has been put in order */
 	__u32 owner;	 /* which owns it */
-	__u64 place;	/* and found there, 0: nowhere */
 	__u32 error_data;
 	__u32 sender; /* of a plain translation: where the packet says that it comes from */
 	__u16 sender_port;
@@ -91,7 +89,6 @@ struct packet {
  * comes behind once for every kind of headers. (One instruction: the low 16 bits in the machine's own order.)
  */
 #define forget(value) asm volatile("%0 = le16 %0" : "+r"(value))
-#define forget_all(value) asm volatile("%0 = le64 %0" : "+r"(value))
 
 static __always_inline __u64 mac_of(const void *address)
 {
