@@ -165,7 +165,9 @@ static __always_inline bool entry_at_place(struct entry *entry, __u32 place)
 
 	if (!place || !line)
 		return false;
-	*entry = (struct entry){.ports_and_meta = &line->words[((place - 1) % CELLS_PER_LINE) * 2 + 1]};
+	__u64 *words = &line->words[((place - 1) % CELLS_PER_LINE) * 2];
+
+	*entry = (struct entry){.addresses4 = words, .ports_and_meta = words + 1};
 	return true;
 }
 

@@ -49,7 +49,9 @@ int gateway(struct xdp_md *ctx)
 			return done(ctx, p, verdict);
 		forget(p->translated);
 		verdict = decide(ctx, p);
-		if (!verdict && p->translated)
+		if (!verdict && p->translated && standing.is_new)
+			enter_standing(standing.place, standing.word, standing.key, standing.new_word);
+		else if (!verdict && p->translated)
 			touch_standing(standing.place, standing.word, standing.from_client, p->tcp_flags);
 		if (needs_service(p, verdict)) {
 			continue_in(ctx, p, STAGE_BALANCE, verdict);
@@ -60,8 +62,10 @@ int gateway(struct xdp_md *ctx)
 		verdict = admit_plain(p);
 		if (verdict == VERDICT_CONSUMED) {
 			continue_in(ctx, p, STAGE_ADMIT, VERDICT_NONE);
-			return done(ctx, p, DROP_INTERNAL);
+			verdict = DROP_INTERNAL;
 		}
+		if (verdict)
+			return done(ctx, p, verdict);
 	}
 	return conclude(ctx, p, directory, verdict);
 }

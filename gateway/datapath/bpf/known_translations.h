@@ -1,7 +1,7 @@
-/* Packets of balanced connections that stand, the short way: IPv4 with ports, to a member of a pool and back. */
+/* Packets of balanced connections, the short way: IPv4 with ports, to a member of a pool and back; new ones from outside, too. */
 #pragma once
 
-#include "connections.h"
+#include "plain_places.h"
 #include "route.h"
 #include "services.h"
 #include "translate.h"
@@ -16,8 +16,16 @@ struct standing {
 	__u8 protocol, tcp_flags, origin;
 	__u8 internet; /* it leaves by the Internet's routes */
 	__u8 from_client;
+	__u8 is_new; /* its connection has to be entered */
 	__u32 place; /* of its connection's entry, counted over the whole map from 1 on */
-	__u64 word;  /* of that entry */
+	__u64 word;  /* of that entry, or what is in its place */
+	__u64 key, new_word; /* of a new one's */
+};
+
+enum finding {
+	ENTRY_NONE = 0,
+	ENTRY_FOUND = 1,
+	ENTRY_DOUBTFUL = 2, /* expired, or several */
 };
 
 static __always_inline bool is_live(__u64 word, __u8 protocol)
@@ -28,31 +36,43 @@ static __always_inline bool is_live(__u64 word, __u8 protocol)
 	       !is_expired(meta, now_tick());
 }
 
-/* The connection of a client, whose key counts as far as `mask` goes. */
-static __always_inline bool find_entry(struct standing *s, __u64 key, __u64 mask, __u64 *addresses)
+/* The domain, if it has connections. */
+static __always_inline struct domain *domain_of(const struct standing *s)
 {
-	__u32 domain_number = s->domain; /* Linux 6.1 takes no key from a function's argument */
-	struct domain *domain = bpf_map_lookup_elem(&domains, &domain_number);
-	__u32 hash = hash_of_client(fold4(key), key >> 32, s->protocol);
+	__u32 number = s->domain; /* Linux 6.1 takes no key from a function's argument */
+	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
 
-	if (!domain || !domain->connections4_used)
-		return false;
+	return domain && domain->connections4_used ? domain : NULL;
+}
+
+static __always_inline __u32 hash_of_key(const struct standing *s, __u64 key)
+{
+	return hash_of_client(fold4(key), key >> 32, s->protocol);
+}
+
+/* The connection of a client, whose key counts as far as `mask` goes. */
+static __always_inline enum finding find_entry(struct standing *s, const struct domain *domain, __u64 key, __u64 mask, __u64 *addresses)
+{
+	__u32 hash = hash_of_key(s, key);
+
 	for (int set = 0; set < 2; set++, hash >>= 16) {
 		__u32 number = domain->connections4 + (hash & (domain->connections4_used - 1));
 		struct line *line = connection_line(number);
 
 		if (!line)
-			return false;
+			return ENTRY_DOUBTFUL;
 		__u32 way = way_of(line, key, mask, 0, 0);
 
-		if (way >= CELLS_PER_LINE)
+		if (way > CELLS_PER_LINE)
+			return ENTRY_DOUBTFUL;
+		if (way == CELLS_PER_LINE)
 			continue;
 		s->word = *(volatile __u64 *)&line->words[way * 2 + 1];
 		*addresses = *(volatile __u64 *)&line->words[way * 2];
 		s->place = number * CELLS_PER_LINE + way + 1;
-		return !((*addresses ^ key) & mask) && is_live(s->word, s->protocol);
+		return !((*addresses ^ key) & mask) && is_live(s->word, s->protocol) ? ENTRY_FOUND : ENTRY_DOUBTFUL;
 	}
-	return false;
+	return ENTRY_NONE;
 }
 
 static __always_inline struct member *member_of_rule(struct block *choice, const struct rule *rule, __u16 number)
@@ -60,43 +80,65 @@ static __always_inline struct member *member_of_rule(struct block *choice, const
 	return open_choice(choice, rule->choice) ? member_of(choice, number) : NULL;
 }
 
-/*
- * Begins to fetch the slot that will choose a member, while the entry that nobody has found is still on its way from memory: those
- * two lines are most of what a new connection waits for.
- */
-static __always_inline void fetch_slot(const struct standing *s, const struct rule *rule)
+static __always_inline __u32 hash_of_standing(const struct standing *s, __u8 distribution)
+{
+	__u32 ports = distribution == 5 ? both_ports(s->source_port, s->destination_port) : 0;
+
+	return hash_words(both_addresses4(s->source, s->destination), ports, distribution == 2 ? 0 : s->protocol);
+}
+
+/* A new connection from outside, which needs no port: where it goes, and where its entry will be. The member: NULL: another program's. */
+static __always_inline struct member *begin_connection(struct standing *s, const struct domain *domain, const struct rule *rule, __u64 key)
 {
 	struct block choice;
 
-	if (rule->distribution == 5 && open_choice(&choice, rule->choice))
-		choose_member(&choice, hash_words(both_addresses4(s->source, s->destination), both_ports(s->source_port, s->destination_port), s->protocol));
+	if (s->origin != FROM_EXTERNAL || !open_choice(&choice, rule->choice))
+		return NULL;
+	__u32 number = choose_member(&choice, hash_of_standing(s, rule->distribution));
+	__u32 meta = s->protocol | (CONNECTION_TRANSLATED | closing(s->tcp_flags)) << CONNECTION_STATE_SHIFT |
+		     rule->idle << CONNECTION_GENERATION_SHIFT;
+
+	s->is_new = true;
+	s->key = key;
+	s->new_word = (__u64)meta << 32 | number;
+	s->place = choose_plain_place(domain, hash_of_key(s, key), &s->word);
+	return s->place && number ? member_of(&choice, number) : NULL;
 }
 
-/* A client's packet: to the member that has the connection. */
+static __always_inline struct member *member_of_connection(const struct standing *s, const struct rule *rule)
+{
+	struct block choice;
+
+	if (is_fresh(s->protocol, s->tcp_flags) && meta_of(s->word) >> CONNECTION_STATE_SHIFT & CONNECTION_CLOSING)
+		return NULL;
+	struct member *member = member_of_rule(&choice, rule, s->word);
+
+	return keeps_connections(member) ? member : NULL;
+}
+
+/* A client's packet: to the member that has the connection, or that gets it. */
 static __always_inline bool go_to_member(struct standing *s, const struct block *table, __u32 frontend)
 {
 	struct table_services *services = line_of(table, 2);
 	struct cell *cell = find_cell(table, &services->rules, rule_key(frontend, s->protocol, s->destination_port));
 	struct rule *rule = cell ? rule_at(table, cell->target) : NULL;
+	struct domain *domain = domain_of(s);
 	__u64 addresses;
 
-	if (!rule || rule->kind != RULE_BALANCED || rule->address[V4] != s->destination || rule->floating)
+	if (!rule || !domain || rule->kind != RULE_BALANCED || rule->address[V4] != s->destination || rule->floating)
 		return false;
-	if (!find_entry(s, (__u64)cell->target << 48 | (__u64)s->source_port << 32 | s->source, ~0ull, &addresses)) {
-		fetch_slot(s, rule);
-		return false;
-	}
-	if (is_fresh(s->protocol, s->tcp_flags) && meta_of(s->word) >> CONNECTION_STATE_SHIFT & CONNECTION_CLOSING)
-		return false;
-	struct block choice;
-	struct member *member = member_of_rule(&choice, rule, s->word);
+	__u64 key = (__u64)cell->target << 48 | (__u64)s->source_port << 32 | s->source;
+	enum finding found = find_entry(s, domain, key, ~0ull, &addresses);
+	struct member *member = found == ENTRY_FOUND ? member_of_connection(s, rule) :
+				found == ENTRY_NONE  ? begin_connection(s, domain, rule, key) :
+						       NULL;
 
-	if (!keeps_connections(member))
+	if (!member)
 		return false;
 	s->from_client = true;
 	s->destination = member->address[V4];
 	s->destination_port = rule->backend_port;
-	if ((__u16)(s->word >> 16)) {
+	if (found == ENTRY_FOUND && (__u16)(s->word >> 16)) {
 		s->source = rule->address[V4];
 		s->source_port = s->word >> 16;
 	}
@@ -107,11 +149,12 @@ static __always_inline bool go_to_member(struct standing *s, const struct block 
 static __always_inline bool go_to_client(struct standing *s, const struct block *table)
 {
 	struct table_services *services = line_of(table, 2);
-	__u64 addresses;
+	__u64 key = (__u64)s->destination_port << 32 | s->destination, addresses;
+	struct domain *domain = domain_of(s);
 
-	if (!find_cell(table, &services->translated4, s->source))
+	if (!domain || !find_cell(table, &services->translated4, s->source))
 		return false;
-	if (!find_entry(s, (__u64)s->destination_port << 32 | s->destination, KEY_OF_CLIENT, &addresses) || (__u16)(s->word >> 16))
+	if (find_entry(s, domain, key, KEY_OF_CLIENT, &addresses) != ENTRY_FOUND || (__u16)(s->word >> 16))
 		return false;
 	struct rule *rule = rule_at(table, addresses >> 48);
 
@@ -152,6 +195,12 @@ __noinline int find_standing(struct standing *s)
 		return (table->flags & (TABLE_LISTS | TABLE_SERVICES)) == TABLE_SERVICES && go_to_member(s, &block, frontend);
 	}
 	return s->origin == FROM_OVERLAY && (table->flags & (TABLE_LISTS | TABLE_SERVICES)) == TABLE_SERVICES && go_to_client(s, &block);
+}
+
+__noinline int enter_standing(__u32 place, __u64 replaced, __u64 key, __u64 word)
+{
+	take_plain_place(place, replaced, key, word);
+	return 0;
 }
 
 /* After a packet of it that goes on. */

@@ -4,7 +4,7 @@
 #include "access_list.h"
 #include "decide.h"
 #include "known_flows.h"
-#include "new_connections.h"
+#include "plain_places.h"
 
 #define LISTS_MAX 4 /* those of the sender's virtual subnet and of its address, then the receiver's */
 #define LIST_UNKNOWN 2 /* beside 0 and 1: the vectors have to be asked */
@@ -79,40 +79,6 @@ __noinline int ask_trees(__u32 table_line, __u64 sides, __u64 ends, __u64 rest)
 	return VERDICT_NONE;
 }
 
-/* The first of the best of an entry's places that is empty or, if the region cannot grow, can be given up. */
-static __always_inline int add_entry(__u32 number, __u32 hash, __u64 addresses, __u64 word)
-{
-	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
-	__u32 now = now_tick(), best = 0;
-	__u64 replaced = 0, *to = NULL;
-
-	if (!domain || !domain->connections4_used)
-		return 0;
-	for (int set = 0; set < 2 && best < PLACE_EMPTY; set++, hash >>= 16) {
-		struct line *line = connection_line(domain->connections4 + (hash & (domain->connections4_used - 1)));
-
-		if (!line)
-			return 0;
-		for (int way = 0; way < CELLS_PER_LINE && best < PLACE_EMPTY; way++) {
-			__u64 there = *(volatile __u64 *)&line->words[way * 2 + 1];
-			__u32 rank = dispensable(there, now);
-
-			if (rank > best) {
-				best = rank;
-				replaced = there;
-				to = &line->words[way * 2];
-			}
-		}
-	}
-	if (!to || (best < PLACE_EXPIRED && domain->connections4_used * 2 <= domain->connections4_lines))
-		return 0;
-	if (__sync_val_compare_and_swap(to + 1, replaced, BEING_WRITTEN) == replaced) {
-		*(volatile __u64 *)to = addresses;
-		*(volatile __u64 *)(to + 1) = word | (__u64)now << (32 + CONNECTION_SEEN_SHIFT);
-	}
-	return 1;
-}
-
 /* Enters a flow that the lists allow. 0: only another program makes room for it. */
 __noinline int add_flow(__u32 number, __u64 ends, __u64 rest)
 {
@@ -120,7 +86,13 @@ __noinline int add_flow(__u32 number, __u64 ends, __u64 rest)
 	__u32 state = closing(tcp_flags_of(rest)) | (flow.sender_high ? CONNECTION_INITIATOR_HIGH : 0);
 	__u32 meta = protocol_of(rest) | state << CONNECTION_STATE_SHIFT | generation_of(rest) << CONNECTION_GENERATION_SHIFT;
 
-	return add_entry(number, flow.hash, flow.addresses, (__u64)meta << 32 | flow.ports);
+	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
+	__u64 replaced = 0;
+	__u32 place = domain && domain->connections4_used ? choose_plain_place(domain, flow.hash, &replaced) : 0;
+
+	if (place)
+		take_plain_place(place, replaced, flow.addresses, (__u64)meta << 32 | flow.ports);
+	return place;
 }
 
 /* What access lists say, and what they have said before. VERDICT_CONSUMED: another program has to ask them. */
