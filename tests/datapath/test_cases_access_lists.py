@@ -31,6 +31,7 @@ from tests.worlds import wire
 pytestmark = needs_root
 
 RANDOM_PACKETS = 3000
+EVER_SEEN = numpy.uint64(1 << 32 + 13 + 10)  # another time, half of all that an entry can have been seen at away
 PACKETS_A_SECOND = 500  # fewer than a domain may answer
 ONLY_ASKED = AccessControlList("only-asked", (AppliesTo(6002),), default_inbound="deny")
 OUTSIDE, MACHINE = "157.1.0.9", "10.1.6.21"
@@ -317,6 +318,17 @@ def test_in_a_full_table_new_flows_are_still_asked_about_and_let_through(gateway
     for port in range(100, 200):
         assert gateway.send(*out(asked(UDP(sport=port, dport=53)))).action == "forwarded"
         assert gateway.drops(*back(told(UDP(sport=54, dport=port)))) == "access_list_inbound"
+
+
+def test_a_flow_that_comes_back_after_it_expired_is_answered(gateway: Gateway) -> None:
+    gateway.hold(both_guarded())
+    question, answer = out(asked(UDP(sport=4000, dport=53))), back(told(UDP(sport=53, dport=4000)))
+    assert gateway.send(*question).action == "forwarded"
+    words = used_lines(gateway)[:, 1::2]
+    words[words > 0] ^= EVER_SEEN
+    assert gateway.drops(*answer) == "access_list_inbound"
+    assert gateway.send(*question).action == "forwarded"
+    assert gateway.send(*answer).action == "forwarded"
 
 
 def test_a_domain_without_lists_keeps_no_connections(gateway: Gateway) -> None:

@@ -84,15 +84,6 @@ static __always_inline struct cell *find_cell(const struct block *block, const s
 	return NULL;
 }
 
-/* 1 for 0, else 0: arithmetic, for what no branch can guess. */
-static __always_inline __u32 is_zero(__u64 value)
-{
-	__u64 sign = ~value & (value - 1);
-
-	asm volatile("" : "+r"(sign)); /* else the compiler makes a branch of it */
-	return sign >> 63;
-}
-
 static __always_inline bool same6(const __u32 *a, const __u32 *b)
 {
 	return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]));

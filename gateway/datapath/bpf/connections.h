@@ -136,19 +136,37 @@ static __always_inline struct line *connection_line(__u32 line)
 	return bpf_map_lookup_elem(&connections, &line);
 }
 
-/*
- * Which of a line's IPv4 entries has these addresses and this second word, as far as the masks go; CELLS_PER_LINE: none,
- * above it: several.
- * Nothing can tell beforehand which one it is: all four are compared, and no branch has to be guessed.
- */
-static __always_inline __u32 way_of(const struct line *line, __u64 addresses, __u64 addresses_mask, __u64 word, __u64 word_mask)
+enum half { /* of a line's IPv4 entries, as 32-bit words */
+	HALF_LOW = 0, /* address */
+	HALF_PORTS = 2,
+};
+
+/* What is looked for among a line's IPv4 entries: the one with these words, as far as the masks go. One half of them tells most apart. */
+struct wanted {
+	__u64 addresses, addresses_mask;
+	__u64 word, word_mask;
+	enum half half;
+};
+
+static __always_inline __u64 difference_at(const struct line *line, __u32 way, const struct wanted *wanted)
+{
+	return ((*(volatile __u64 *)&line->words[way * 2] ^ wanted->addresses) & wanted->addresses_mask) |
+	       ((*(volatile __u64 *)&line->words[way * 2 + 1] ^ wanted->word) & wanted->word_mask);
+}
+
+static __always_inline __u64 half_difference_at(const struct line *line, __u32 way, const struct wanted *wanted)
+{
+	return ((volatile __u32 *)line->words)[way * 4 + wanted->half] ^ (__u32)(wanted->half == HALF_PORTS ? wanted->word : wanted->addresses);
+}
+
+/* CELLS_PER_LINE: none is negative; above it: several are. */
+static __always_inline __u32 only_negative(__u64 *numbers)
 {
 	__u32 way = 0, matches = 0;
 
 	for (__u32 i = 0; i < CELLS_PER_LINE; i++) {
-		__u64 difference = ((*(volatile __u64 *)&line->words[i * 2] ^ addresses) & addresses_mask) |
-				   ((*(volatile __u64 *)&line->words[i * 2 + 1] ^ word) & word_mask);
-		__u32 same = is_zero(difference);
+		barrier_var(numbers[i]); /* else the compiler makes branches of it */
+		__u32 same = numbers[i] >> 63;
 
 		matches += same;
 		way += same * i;
@@ -156,6 +174,28 @@ static __always_inline __u32 way_of(const struct line *line, __u64 addresses, __
 	way &= CELLS_PER_LINE - 1;
 	barrier_var(way); /* the verifier must see the bound */
 	return matches == 1 ? way : CELLS_PER_LINE + matches;
+}
+
+/*
+ * Nothing can tell beforehand which one it is: all four are compared, and no branch has to be guessed. While they are on their way from
+ * memory the processor goes on with what comes behind, as far as it has room for those that wait for them: so first it is one half.
+ */
+static __always_inline __u32 way_of(const struct line *line, const struct wanted *wanted)
+{
+	__u64 zero_is_negative[CELLS_PER_LINE];
+
+	for (int i = 0; i < CELLS_PER_LINE; i++)
+		zero_is_negative[i] = half_difference_at(line, i, wanted) - 1;
+	__u32 way = only_negative(zero_is_negative);
+
+	if (way == CELLS_PER_LINE || (way < CELLS_PER_LINE && !difference_at(line, way, wanted)))
+		return way;
+	for (int i = 0; i < CELLS_PER_LINE; i++) {
+		__u64 difference = difference_at(line, i, wanted);
+
+		zero_is_negative[i] = ~difference & (difference - 1);
+	}
+	return only_negative(zero_is_negative);
 }
 
 /* The entry of an IPv4 flow at a place, counted over the whole map from 1 on; 0: none. */
@@ -224,8 +264,10 @@ __noinline int find_connection(__u32 number, struct flow *flow)
 		__u64 word = *(volatile __u64 *)entry.ports_and_meta;
 
 		if (meta_of(word) >> CONNECTION_GENERATION_SHIFT && is_entry_of(&entry, flow, six, word)) {
-			if (is_expired(meta_of(word), now_tick()))
+			if (is_expired(meta_of(word), now_tick())) { /* and would be in its successor's way: two that are alike */
+				__sync_val_compare_and_swap(entry.ports_and_meta, word, 0);
 				continue;
+			}
 			flow->word = word;
 			return way;
 		}

@@ -84,14 +84,20 @@ static __always_inline int touch_flow(__u64 *place, const struct plain_flow *flo
 }
 
 /*
- * Asked when all else is known: whatever comes behind goes on while the lines are on their way from memory, leaving the gateway as well
- * as asking the lists.
+ * Asked late, when all else is known: while the lines are on their way from memory the processor goes on with what comes behind, the way
+ * out or the lists.
  */
 __noinline int pass_flow(__u32 number, __u64 ends, __u64 rest)
 {
-	const __u64 mask = (__u64)CONNECTION_KIND_MASK << 32 | 0xffffffff;
 	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
 	struct plain_flow flow = plain_flow_of(ends, rest);
+	const struct wanted wanted = {
+		.addresses = flow.addresses,
+		.addresses_mask = ~0ull,
+		.word = (__u64)protocol_of(rest) << 32 | flow.ports,
+		.word_mask = (__u64)CONNECTION_KIND_MASK << 32 | 0xffffffff,
+		.half = HALF_PORTS,
+	};
 	__u32 hash = flow.hash;
 
 	if (!domain || !domain->connections4_used)
@@ -101,7 +107,7 @@ __noinline int pass_flow(__u32 number, __u64 ends, __u64 rest)
 
 		if (!line)
 			return FLOW_DOUBTFUL;
-		__u32 way = way_of(line, flow.addresses, ~0ull, (__u64)protocol_of(rest) << 32 | flow.ports, mask);
+		__u32 way = way_of(line, &wanted);
 
 		if (way < CELLS_PER_LINE)
 			return touch_flow(&line->words[way * 2 + 1], &flow, rest);

@@ -53,6 +53,7 @@ static __always_inline __u32 hash_of_key(const struct standing *s, __u64 key)
 /* The connection of a client, whose key counts as far as `mask` goes. */
 static __always_inline enum finding find_entry(struct standing *s, const struct domain *domain, __u64 key, __u64 mask, __u64 *addresses)
 {
+	const struct wanted wanted = {.addresses = key, .addresses_mask = mask, .half = HALF_LOW};
 	__u32 hash = hash_of_key(s, key);
 
 	for (int set = 0; set < 2; set++, hash >>= 16) {
@@ -61,7 +62,7 @@ static __always_inline enum finding find_entry(struct standing *s, const struct 
 
 		if (!line)
 			return ENTRY_DOUBTFUL;
-		__u32 way = way_of(line, key, mask, 0, 0);
+		__u32 way = way_of(line, &wanted);
 
 		if (way > CELLS_PER_LINE)
 			return ENTRY_DOUBTFUL;
@@ -87,7 +88,7 @@ static __always_inline __u32 hash_of_standing(const struct standing *s, __u8 dis
 	return hash_words(both_addresses4(s->source, s->destination), ports, distribution == 2 ? 0 : s->protocol);
 }
 
-/* A new connection from outside, which needs no port: where it goes, and where its entry will be. The member: NULL: another program's. */
+/* A new connection from outside, which needs no port: its member, and where its entry will be. NULL: another program decides. */
 static __always_inline struct member *begin_connection(struct standing *s, const struct domain *domain, const struct rule *rule, __u64 key)
 {
 	struct block choice;
