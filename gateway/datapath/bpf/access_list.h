@@ -120,30 +120,38 @@ static __always_inline int ask_vectors(const struct block *list, const struct cl
 	return classifier->otherwise;
 }
 
+/* What the tree says; -1: the vectors have to be asked. What is on the stack here is free again by then. */
+static __always_inline int search_list(const struct block *list, const struct classifier *classifier, const struct tuple *tuple, __u32 *vectors)
+{
+	struct search_keys keys = {};
+
+	keys_of(&keys, tuple);
+	if (!tuple->six) {
+		__u32 word = search(list, classifier->rules4, keys.numbers, SEARCH_KEYS);
+
+		if (word != SEARCH_VECTORS)
+			return compare_rules(list, word, keys.numbers, SEARCH_KEYS, classifier->otherwise);
+	}
+	if (!classifier->actions)
+		return classifier->otherwise;
+	vectors[0] = select_vector(list->line, tuple->six ? classifier->source6 : classifier->source4, &keys);
+	vectors[1] = select_vector(list->line, tuple->six ? classifier->destination6 : classifier->destination4, &keys);
+	vectors[2] = select_vector(list->line, classifier->destination_ports, &keys);
+	vectors[3] = select_vector(list->line, classifier->source_ports, &keys);
+	vectors[4] = select_vector(list->line, classifier->protocols, &keys);
+	return -1;
+}
+
 /* 1: allowed. `line` is that of the list, over all chunks; `inbound`: towards the VM. */
 __noinline int access_list_allows(__u32 line, bool inbound, const struct tuple *tuple)
 {
-	struct search_keys keys = {};
 	__u32 vectors[PARTS];
 	struct block list;
 
 	if (!tuple || !open_block(&list, line))
 		return 0;
 	struct classifier *classifier = line_of(&list, inbound ? 0 : 1);
+	int found = search_list(&list, classifier, tuple, vectors);
 
-	keys_of(&keys, tuple);
-	if (!tuple->six) {
-		__u32 word = search(&list, classifier->rules4, keys.numbers, SEARCH_KEYS);
-
-		if (word != SEARCH_VECTORS)
-			return compare_rules(&list, word, keys.numbers, SEARCH_KEYS, classifier->otherwise);
-	}
-	if (!classifier->actions)
-		return classifier->otherwise;
-	vectors[0] = select_vector(line, tuple->six ? classifier->source6 : classifier->source4, &keys);
-	vectors[1] = select_vector(line, tuple->six ? classifier->destination6 : classifier->destination4, &keys);
-	vectors[2] = select_vector(line, classifier->destination_ports, &keys);
-	vectors[3] = select_vector(line, classifier->source_ports, &keys);
-	vectors[4] = select_vector(line, classifier->protocols, &keys);
-	return ask_vectors(&list, classifier, vectors);
+	return found < 0 ? ask_vectors(&list, classifier, vectors) : found;
 }
