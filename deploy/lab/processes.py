@@ -18,6 +18,7 @@ from deploy.lab.errors import ProcessError
 from deploy.lab.namespaces import enter
 
 POLL_SECONDS = 0.01
+PATIENCE_SECONDS = 60  # most take less than one; emulated machines take twenty times as long
 SYS_PIDFD_GETFD = 438  # on all machines; neither Python nor Debian 12's C library names it
 LISTENING = "0A"
 
@@ -80,7 +81,7 @@ class Processes:
                 name, pid, started = line.split()
                 yield Process(name, int(pid), started)
 
-    def wait(self, process: Process, condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    def wait(self, process: Process, condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until the process meets the condition. Errors: ProcessError when it dies or the time is over."""
 
         def met() -> bool:
@@ -126,7 +127,7 @@ class Readiness:
             return False
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for something that tells nobody when it happens. Errors: TimeoutError."""
     deadline = time.monotonic() + seconds
     while not condition():
