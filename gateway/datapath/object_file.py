@@ -29,7 +29,7 @@ class LoadError(BpfError):
 
 
 class ObjectFile:
-    """An opened object. `maps` and `programs` are libbpf handles by name; `.bss` and its like lose their dot."""
+    """An opened object: `maps` and `programs` are libbpf handles by name; a section `.data.mine` is the map `mine`."""
 
     def __init__(self, path: Path, handle: int) -> None:
         self.path, self._handle = path, handle
@@ -148,5 +148,5 @@ def identity(path: Path, rodata: Mapping[str, Any]) -> str:
 def _map_name(map_: int) -> str:
     name: str = library.bpf_map__name(map_).decode()
     if library.bpf_map__is_internal(map_):  # "datapath.rodata", ".data.mine"; bpffs refuses dots
-        name = name.partition(".")[2].replace(".", "_")
+        name = name.partition(".")[2].removeprefix("data.").replace(".", "_")
     return name

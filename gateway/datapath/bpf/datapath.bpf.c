@@ -17,14 +17,13 @@ SEC("xdp.frags")
 int gateway(struct xdp_md *ctx)
 {
 	struct packet packet = {}, *p = &packet;
-	struct root *root = the_root();
 
-	if (!root || !root->directory)
+	if (!root.directory)
 		return XDP_PASS;
-	p->captured = !!root->capture;
+	p->captured = !!root.capture;
 	if (p->captured)
 		keep_before(ctx);
-	p->directory_line = *(volatile __u32 *)&root->directory;
+	p->directory_line = *(volatile __u32 *)&root.directory;
 	if (!open_block(&p->directory, p->directory_line))
 		return XDP_PASS;
 	struct directory *directory = line_of(&p->directory, 0);
@@ -190,9 +189,9 @@ int gateway_order(struct xdp_md *ctx)
 	if (!b || !take_over(p, false))
 		return XDP_DROP;
 	struct port *out = port_of(compartment_of(p)->fragments);
-	int verdict = out ? hand_to_compartment(ctx, p, out) : DROP_INTERNAL;
+	int verdict = hand_to_compartment(ctx, p, out);
 
-	if (verdict != VERDICT_ORDERED || !out)
+	if (verdict != VERDICT_ORDERED)
 		return done(ctx, p, verdict);
 	if (!(p->fragment & 2))
 		forget_fragments(p, &b->sought);
@@ -284,7 +283,7 @@ int gateway_resolve(struct xdp_md *ctx)
 	if (!take_over(p, false))
 		return XDP_DROP;
 	struct port *out = port_of(p->target);
-	bool asked = out && !ask_for_neighbour(ctx, p, out);
+	bool asked = !ask_for_neighbour(ctx, p, out);
 
 	finish(ctx, p, p->verdict, asked ? out->interface : 0);
 	return asked ? bpf_redirect_map(&devices, out->device, 0) : XDP_DROP;

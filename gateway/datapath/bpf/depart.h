@@ -52,8 +52,6 @@ static __always_inline int leave_external(struct xdp_md *ctx, struct packet *p, 
 {
 	struct port *port = port_of(p->target);
 
-	if (!port)
-		return DROP_INTERNAL;
 	*out = port;
 	if (port->provider && deceives_hosts(p))
 		return DROP_MARTIAN_DESTINATION;
@@ -111,10 +109,8 @@ static __always_inline MUST_CHECK int leave_rewritten(struct xdp_md *ctx, struct
 static __always_inline int leave_overlay(struct xdp_md *ctx, struct packet *p, const struct directory *directory, struct port **out)
 {
 	struct endpoint *endpoint = endpoint_of(p->target);
-	struct port *port = endpoint ? port_of(endpoint->port) : NULL;
+	struct port *port = port_of(endpoint->port);
 
-	if (!endpoint || !port)
-		return DROP_INTERNAL;
 	p->limit = endpoint->mtu - encapsulation_overhead(endpoint->encapsulation, endpoint->family);
 	int verdict = endpoint->mtu ? check_length(p) : VERDICT_NONE;
 

@@ -18,13 +18,6 @@ struct {
 	__type(value, struct capture_record);
 } before SEC(".maps");
 
-static __always_inline struct root *the_root(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&root, &zero);
-}
-
 static __always_inline bool is_drop(int verdict)
 {
 	return verdict > VERDICT_NONE && verdict < DROP_REASONS;
@@ -70,47 +63,46 @@ static __always_inline bool is_of_port(struct xdp_md *ctx, __u32 key, const stru
 	return record->egress && !bpf_xdp_load_bytes(ctx, 2 * ETH_ALEN, type, sizeof(type)) && port_key(record->egress, type) == key;
 }
 
-static __always_inline bool is_wanted(struct xdp_md *ctx, const struct root *root, const struct capture_record *record)
+static __always_inline bool is_wanted(struct xdp_md *ctx, const struct capture_record *record)
 {
-	__u32 what = root->capture;
+	__u32 what = root.capture;
 
-	if (what & CAPTURE_PORT && !is_of_port(ctx, root->capture_port, record))
+	if (what & CAPTURE_PORT && !is_of_port(ctx, root.capture_port, record))
 		return false;
-	if (what & CAPTURE_DOMAIN && root->capture_domain != record->domain)
+	if (what & CAPTURE_DOMAIN && root.capture_domain != record->domain)
 		return false;
 	if (what & CAPTURE_DROPS && !is_drop(record->verdict))
 		return false;
-	if (what & CAPTURE_REASON && root->capture_reason != record->verdict)
+	if (what & CAPTURE_REASON && root.capture_reason != record->verdict)
 		return false;
-	return root->capture_sample <= 1 || bpf_get_prandom_u32() % root->capture_sample == 0;
+	return root.capture_sample <= 1 || bpf_get_prandom_u32() % root.capture_sample == 0;
 }
 
-static __always_inline void send_captured(struct root *root, const struct capture_record *record)
+static __always_inline void send_captured(const struct capture_record *record)
 {
 	if (bpf_ringbuf_output(&captured, (void *)record, sizeof(*record), 0))
-		__sync_fetch_and_add(&root->capture_lost, 1);
+		__sync_fetch_and_add(&root.capture_lost, 1);
 }
 
 __noinline int keep_both(struct xdp_md *ctx, __u32 domain, __u32 verdict, __u32 egress)
 {
 	__u32 zero = 0;
 	struct capture_record *record = bpf_map_lookup_elem(&before, &zero);
-	struct root *root = the_root();
 
-	if (!record || !root)
+	if (!record)
 		return 0;
 	record->domain = domain;
 	record->verdict = verdict;
 	record->egress = egress;
 	record->after = 0;
-	if (!is_wanted(ctx, root, record))
+	if (!is_wanted(ctx, record))
 		return 0;
-	send_captured(root, record);
+	send_captured(record);
 	if (!egress)
 		return 0;
 	record->after = 1;
 	load_frame(ctx, record);
-	send_captured(root, record);
+	send_captured(record);
 	return 0;
 }
 

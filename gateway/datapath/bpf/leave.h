@@ -139,11 +139,7 @@ static __always_inline MUST_CHECK int prepare(struct xdp_md *ctx, struct packet 
 	if (verdict)
 		return verdict;
 	if (p->protocol == IPPROTO_TCP && !p->fragment && p->tcp_flags & 2) {
-		struct port *in = port_of(p->port);
-
-		if (!in)
-			return DROP_INTERNAL;
-		__u16 limit = ingress_limit(p, in);
+		__u16 limit = ingress_limit(p, port_of(p->port));
 
 		if (p->limit < limit)
 			limit = p->limit;

@@ -63,26 +63,11 @@ struct chunk {
 	union arena_line lines[CHUNK_LINES];
 };
 
-/* Whole tables in one value: their entries need no lookup of their own. */
-struct all_tables {
-	struct table_word entries[DOMAINS_MAX];
-};
-
-struct all_choices {
-	struct table_word entries[CHOICES_MAX];
-};
-
-struct all_ports {
-	struct port entries[PORTS_MAX];
-};
-
-struct all_endpoints {
-	struct endpoint entries[ENDPOINTS_MAX];
-};
-
-struct all_neighbours {
-	union learned_line lines[NEIGHBOUR_LINES];
-};
+/*
+ * A section is a map with one value, whose address stands in the programs' instructions: nothing has to be looked up. libbpf makes
+ * such arrays mmapable.
+ */
+#define MAP_OF_ITS_OWN(name) SEC(".data." #name)
 
 /* All that policy says, in blocks. */
 struct {
@@ -93,29 +78,11 @@ struct {
 	__type(value, struct chunk);
 } arena SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct root);
-} root SEC(".maps");
+struct root root MAP_OF_ITS_OWN(root);
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct all_tables);
-} tables SEC(".maps");
+struct table_word tables[DOMAINS_MAX] MAP_OF_ITS_OWN(tables);
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct all_choices);
-} choices SEC(".maps");
+struct table_word choices[CHOICES_MAX] MAP_OF_ITS_OWN(choices);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -125,21 +92,9 @@ struct {
 	__type(value, struct domain);
 } domains SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct all_endpoints);
-} endpoints SEC(".maps");
+struct endpoint endpoints[ENDPOINTS_MAX] MAP_OF_ITS_OWN(endpoints);
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct all_ports);
-} ports SEC(".maps");
+struct port ports[PORTS_MAX] MAP_OF_ITS_OWN(ports);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);
@@ -170,13 +125,7 @@ struct {
 } clocks SEC(".maps");
 
 /* Written by the programs: a region for each external port. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct all_neighbours);
-} neighbours SEC(".maps");
+union learned_line neighbours[NEIGHBOUR_LINES] MAP_OF_ITS_OWN(neighbours);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

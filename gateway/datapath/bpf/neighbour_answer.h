@@ -126,7 +126,7 @@ static __always_inline MUST_CHECK int answer_arp(struct xdp_md *ctx, struct pack
 	int otherwise = external ? VERDICT_PASSED : DROP_NEIGHBOR_UNANSWERED;
 	struct port *port = port_of(p->port);
 
-	if ((void *)(arp + 1) > (void *)(long)ctx->data_end || p->network + sizeof(*arp) > p->end || !port)
+	if ((void *)(arp + 1) > (void *)(long)ctx->data_end || p->network + sizeof(*arp) > p->end)
 		return otherwise;
 	if (arp->hardware != bpf_htons(1) || arp->protocol != bpf_htons(ETH_P_IP) || arp->hardware_length != 6 || arp->protocol_length != 4)
 		return otherwise;
@@ -216,7 +216,7 @@ static __always_inline MUST_CHECK int answer_nd(struct xdp_md *ctx, struct packe
 	__u64 mac;
 
 	p->six = 1;
-	if ((void *)nd + ND_LENGTH > data_end || !port)
+	if ((void *)nd + ND_LENGTH > data_end)
 		return DROP_INTERNAL;
 	copy6(target, nd->target);
 	copy6(sender, ip->saddr.in6_u.u6_addr32);

@@ -13,10 +13,9 @@ static __always_inline __u32 now_seconds(void)
 /* One of `count` lines from `first` on. */
 static __always_inline void *line_for(__u32 first, __u32 count, __u32 key)
 {
-	__u32 zero = 0, line = first + ((__u64)(key * SPREAD) * count >> 32);
-	struct all_neighbours *all = bpf_map_lookup_elem(&neighbours, &zero);
+	__u32 line = first + ((__u64)(key * SPREAD) * count >> 32);
 
-	return all && count ? &all->lines[line & (NEIGHBOUR_LINES - 1)] : NULL;
+	return count ? &neighbours[line & (NEIGHBOUR_LINES - 1)] : NULL;
 }
 
 static __always_inline struct neighbour *neighbour_line(const struct port *port, __u32 address)

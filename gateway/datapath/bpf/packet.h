@@ -214,19 +214,12 @@ static __always_inline struct subnet *subnet_of(const struct packet *p, __u32 in
 	return line_of(&p->table, table_of(p)->subnets + index);
 }
 
-/* NULL never comes: the map has its one entry. */
 static __always_inline struct port *port_of(__u32 number)
 {
-	__u32 zero = 0;
-	struct all_ports *all = bpf_map_lookup_elem(&ports, &zero);
-
-	return all ? &all->entries[number & (PORTS_MAX - 1)] : NULL;
+	return &ports[number & (PORTS_MAX - 1)];
 }
 
 static __always_inline struct endpoint *endpoint_of(__u32 number)
 {
-	__u32 zero = 0;
-	struct all_endpoints *all = bpf_map_lookup_elem(&endpoints, &zero);
-
-	return all ? &all->entries[number & (ENDPOINTS_MAX - 1)] : NULL;
+	return &endpoints[number & (ENDPOINTS_MAX - 1)];
 }

@@ -45,7 +45,7 @@ static __always_inline MUST_CHECK int receive_external(struct xdp_md *ctx, struc
 	struct ethhdr *ethernet = data;
 	struct port *port = port_of(p->port);
 
-	if (!port || !enter_domain(p, cell->target) || (void *)(ethernet + 1) > data_end)
+	if (!enter_domain(p, cell->target) || (void *)(ethernet + 1) > data_end)
 		return VERDICT_PASSED;
 	p->origin = FROM_EXTERNAL;
 	p->ethernet = 0;

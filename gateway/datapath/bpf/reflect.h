@@ -89,7 +89,7 @@ static __always_inline MUST_CHECK int reflect(struct xdp_md *ctx, const struct p
 	void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
 	struct port *port = port_of(p->port);
 
-	if (!port || data + sizeof(struct ethhdr) > data_end)
+	if (data + sizeof(struct ethhdr) > data_end)
 		return DROP_INTERNAL;
 	if (p->origin == FROM_EXTERNAL) {
 		swap_macs(data, mac);
@@ -132,11 +132,8 @@ static __always_inline MUST_CHECK int resize(struct xdp_md *ctx, const struct pa
 /* The MAC that the gateway has for whoever sent the packet. */
 static __always_inline __u64 own_mac(const struct packet *p)
 {
-	if (p->origin == FROM_EXTERNAL) {
-		struct port *port = port_of(p->port);
-
-		return port ? mac_of(port->mac) : 0;
-	}
+	if (p->origin == FROM_EXTERNAL)
+		return mac_of(port_of(p->port)->mac);
 	struct directory *directory = line_of(&p->directory, 0);
 
 	return mac_of(directory->router_mac);

@@ -122,12 +122,7 @@ __noinline int find_customer(__u32 table_line, __u32 trie, const struct address 
 
 static __always_inline bool open_choice(struct block *block, __u32 number)
 {
-	__u32 zero = 0;
-	struct all_choices *all = bpf_map_lookup_elem(&choices, &zero);
-
-	if (!all)
-		return false;
-	__u32 line = *(volatile __u32 *)&all->entries[number & (CHOICES_MAX - 1)].line;
+	__u32 line = *(volatile __u32 *)&choices[number & (CHOICES_MAX - 1)].line;
 
 	return line && open_block(block, line);
 }

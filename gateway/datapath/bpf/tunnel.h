@@ -51,10 +51,7 @@ static __always_inline MUST_CHECK int parse_tunnel(struct xdp_md *ctx, struct pa
 /* The line of a domain's table, 0: it has none. To be read once, so that one packet meets one policy. */
 static __always_inline __u32 table_line_of(__u32 number)
 {
-	__u32 zero = 0;
-	struct all_tables *all = bpf_map_lookup_elem(&tables, &zero);
-
-	return all ? *(volatile __u32 *)&all->entries[number & (DOMAINS_MAX - 1)].line : 0;
+	return *(volatile __u32 *)&tables[number & (DOMAINS_MAX - 1)].line;
 }
 
 static __always_inline bool open_table(struct block *table, __u32 number)
