@@ -13,7 +13,7 @@ static __always_inline MUST_CHECK int check_hairpin(struct xdp_md *ctx, const st
 	struct ethhdr *ethernet = (void *)(long)ctx->data + (p->ethernet & 0x7f);
 
 	if ((void *)(ethernet + 1) > (void *)(long)ctx->data_end)
-		return DROP_INTERNAL;
+		return refuse(DROP_INTERNAL);
 	return subnet_of(p, p->subnet)->vsid == p->vsid && p->mac == mac_of(ethernet->h_source) ? DROP_HAIRPIN : VERDICT_NONE;
 }
 

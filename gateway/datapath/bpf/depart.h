@@ -43,9 +43,9 @@ static __always_inline __u64 mac_of_neighbour(const struct packet *p, const stru
 {
 	struct block block;
 
-	if (!p->hop || !open_block(&block, p->hop))
-		return 0;
-	return find_neighbour(port, taken_on_by(p, line_of(&block, 0)), is_six(p));
+	if (!is_six(p))
+		return find_neighbour(port, p->next);
+	return p->hop && open_block(&block, p->hop) ? find_neighbour6(port, taken_on_by(p, line_of(&block, 0))) : 0;
 }
 
 static __always_inline int leave_external(struct xdp_md *ctx, struct packet *p, struct port **out)
@@ -54,7 +54,7 @@ static __always_inline int leave_external(struct xdp_md *ctx, struct packet *p, 
 
 	*out = port;
 	if (port->provider && deceives_hosts(p))
-		return DROP_MARTIAN_DESTINATION;
+		return refuse(DROP_MARTIAN_DESTINATION);
 	p->limit = port->mtu;
 	int verdict = check_length(p);
 
@@ -63,7 +63,7 @@ static __always_inline int leave_external(struct xdp_md *ctx, struct packet *p, 
 	__u64 mac = p->mac ? p->mac : mac_of_neighbour(p, port);
 
 	if (!mac)
-		return DROP_RESOLVING;
+		return refuse(DROP_RESOLVING);
 	verdict = prepare(ctx, p);
 	return verdict ? verdict : leave_plain(ctx, p, port, mac);
 }
@@ -96,9 +96,9 @@ static __always_inline MUST_CHECK int leave_rewritten(struct xdp_md *ctx, struct
 	struct endpoint *own = source == TARGET_LOCAL ? NULL : endpoint_of(source & ~TARGET_HERE);
 
 	if (!own || own->encapsulation != ENCAPSULATION_REWRITE)
-		return DROP_REWRITE_NO_SOURCE;
+		return refuse(DROP_REWRITE_NO_SOURCE);
 	if (!endpoint->port)
-		return DROP_UNDERLAY_UNRESOLVED;
+		return refuse(DROP_UNDERLAY_UNRESOLVED);
 	int verdict = prepare(ctx, p);
 
 	if (!verdict)
@@ -120,7 +120,7 @@ static __always_inline int leave_overlay(struct xdp_md *ctx, struct packet *p, c
 	if (endpoint->encapsulation == ENCAPSULATION_REWRITE)
 		return leave_rewritten(ctx, p, endpoint, port);
 	if (!endpoint->port)
-		return DROP_UNDERLAY_UNRESOLVED;
+		return refuse(DROP_UNDERLAY_UNRESOLVED);
 	verdict = prepare(ctx, p);
 	if (verdict)
 		return verdict;
@@ -142,10 +142,10 @@ static __always_inline int leave_overlay(struct xdp_md *ctx, struct packet *p, c
 static __always_inline int deliver(struct packet *p)
 {
 	if (is_echo_request(p))
-		return VERDICT_ANSWERED;
+		return refuse(VERDICT_ANSWERED);
 	if (p->protocol == IPPROTO_UDP)
 		owe_error(p, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, ICMPV6_DEST_UNREACH, ICMPV6_PORT_UNREACH, 0);
-	return DROP_LOCAL_NOT_SERVED;
+	return refuse(DROP_LOCAL_NOT_SERVED);
 }
 
 /* The end of every packet that may still leave, and of those that another program has to answer. */

@@ -217,9 +217,9 @@ __noinline int touch_standing(__u32 place, __u64 word, __u32 from_client, __u32 
 /* If its connection stands, the packet takes the view of the machine behind the frontend, as the balancing program has it. */
 static __always_inline MUST_CHECK int take_standing(struct packet *p, const struct directory *directory, struct standing *s)
 {
-	if (is_six(p) || p->fragment || !has_ports(p->protocol))
-		return VERDICT_NONE;
 	if (p->domain != directory->internet && !has_services(p))
+		return VERDICT_NONE;
+	if (is_six(p) || p->fragment || !has_ports(p->protocol))
 		return VERDICT_NONE;
 	*s = (struct standing){
 		.domain = p->domain,

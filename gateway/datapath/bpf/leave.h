@@ -35,7 +35,7 @@ static __always_inline MUST_CHECK int check_length(struct packet *p)
 	if (p->length <= p->limit)
 		return VERDICT_NONE;
 	owe_error(p, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, ICMPV6_PKT_TOOBIG, 0, p->limit);
-	return DROP_TOO_BIG;
+	return refuse(DROP_TOO_BIG);
 }
 
 static __always_inline void write_traffic_class6(void *start, __u8 tos)
@@ -61,7 +61,7 @@ static __always_inline MUST_CHECK int age_packet(struct xdp_md *ctx, const struc
 		struct ipv6hdr *ip = start;
 
 		if ((void *)(ip + 1) > data_end)
-			return DROP_INTERNAL;
+			return refuse(DROP_INTERNAL);
 		ip->hop_limit--;
 		if (p->outer_tos & 3)
 			write_traffic_class6(start, p->tos);
@@ -70,7 +70,7 @@ static __always_inline MUST_CHECK int age_packet(struct xdp_md *ctx, const struc
 	struct iphdr *ip = start;
 
 	if ((void *)(ip + 1) > data_end)
-		return DROP_INTERNAL;
+		return refuse(DROP_INTERNAL);
 	__u32 sum = ip->check + bpf_htons(0x0100); /* the TTL is the high byte */
 
 	ip->check = sum + (sum >= 0xffff);
@@ -154,11 +154,11 @@ static __always_inline MUST_CHECK int make_room(struct xdp_md *ctx, const struct
 	__u32 frame = ctx->data_end - ctx->data;
 
 	if (frame > p->end && bpf_xdp_adjust_tail(ctx, (int)(p->end - frame)))
-		return DROP_INTERNAL;
+		return refuse(DROP_INTERNAL);
 	int delta = (int)p->network - (int)headers;
 
 	if (delta && bpf_xdp_adjust_head(ctx, delta))
-		return DROP_NO_HEADROOM;
+		return refuse(DROP_NO_HEADROOM);
 	return VERDICT_NONE;
 }
 
@@ -193,7 +193,7 @@ static __always_inline int leave_plain(struct xdp_md *ctx, const struct packet *
 	void *data = (void *)(long)ctx->data;
 
 	if (data + sizeof(struct ethhdr) + 4 > (void *)(long)ctx->data_end)
-		return DROP_INTERNAL;
+		return refuse(DROP_INTERNAL);
 	write_ethernet(data, out, mac, is_six(p) ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP));
 	return VERDICT_FORWARDED;
 }
@@ -265,7 +265,7 @@ static __always_inline int leave_encapsulated(struct xdp_md *ctx, const struct p
 	void *at = data + (out->vlan ? sizeof(struct ethhdr) + 4 : sizeof(struct ethhdr));
 
 	if (at + behind > data_end)
-		return DROP_INTERNAL;
+		return refuse(DROP_INTERNAL);
 	write_ethernet(data, out, mac_of(endpoint->mac), six ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP));
 	if (six)
 		write_outer6(at, endpoint, outer_traffic_class(p, uniform), payload, vxlan ? IPPROTO_UDP : IPPROTO_GRE, hash);

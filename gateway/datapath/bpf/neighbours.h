@@ -29,23 +29,25 @@ static __always_inline struct neighbour6 *neighbour_line6(const struct port *por
 }
 
 /* 0: unknown. */
-static __always_inline __u64 find_neighbour(const struct port *port, const __u32 *address, bool six)
+static __always_inline __u64 find_neighbour(const struct port *port, __u32 address)
 {
-	if (six) {
-		struct neighbour6 *line = neighbour_line6(port, address);
-
-		if (line && same6(line[0].address, address))
-			return mac_of(line[0].mac);
-		return line && same6(line[1].address, address) ? mac_of(line[1].mac) : 0;
-	}
-	struct neighbour *line = neighbour_line(port, address[V4]);
+	struct neighbour *line = neighbour_line(port, address);
 
 	if (!line)
 		return 0;
 	for (int i = 0; i < CELLS_PER_LINE; i++)
-		if (line[i].address == address[V4])
+		if (line[i].address == address)
 			return mac_of(line[i].mac);
 	return 0;
+}
+
+static __always_inline __u64 find_neighbour6(const struct port *port, const __u32 *address)
+{
+	struct neighbour6 *line = neighbour_line6(port, address);
+
+	if (line && same6(line[0].address, address))
+		return mac_of(line[0].mac);
+	return line && same6(line[1].address, address) ? mac_of(line[1].mac) : 0;
 }
 
 static __always_inline void learn4(const struct port *port, __u32 address, __u64 mac, bool known_only)

@@ -69,6 +69,7 @@ struct packet {
 	__u16 subnet;
 	__u32 target;
 	__u32 hop; /* line of the struct next_hop, over all chunks; 0: no route has led there */
+	__u32 next; /* IPv4: whom that hop hands it to */
 	__u64 mac; /* the record's, in its low six bytes */
 	__u16 limit; /* longest IP packet that may leave there */
 	/* an ICMP error is owed; type 0: none. (Echo replies have no need of it.) */
@@ -89,6 +90,16 @@ struct packet {
  * comes behind once for every kind of headers. (One instruction: the low 16 bits in the machine's own order.)
  */
 #define forget(value) asm volatile("%0 = le16 %0" : "+r"(value))
+
+/*
+ * The verdict of a packet that goes no further. clang takes one that is only returned for so cheap that it writes it down before it
+ * asks the question: two instructions for each reason that a good packet is not dropped for.
+ */
+static __always_inline int refuse(int verdict)
+{
+	asm volatile("" : "+r"(verdict));
+	return verdict;
+}
 
 static __always_inline __u64 mac_of(const void *address)
 {

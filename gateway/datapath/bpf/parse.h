@@ -16,7 +16,7 @@ static __always_inline MUST_CHECK int parse_transport(struct xdp_md *ctx, struct
 	__u8 *start = (void *)(long)ctx->data + (p->transport & 0xff);
 
 	if (p->length < header + 8 || (void *)start + 8 > data_end)
-		return DROP_MALFORMED;
+		return refuse(DROP_MALFORMED);
 	if (has_ports(protocol)) {
 		p->source_port = *(__u16 *)start;
 		p->destination_port = *(__u16 *)(start + 2);
@@ -44,7 +44,7 @@ static __always_inline MUST_CHECK int parse_ipv4(struct xdp_md *ctx, struct pack
 	struct iphdr *ip = (void *)(long)ctx->data + (p->network & 0xff);
 
 	if ((void *)(ip + 1) > data_end || p->network + sizeof(*ip) > p->end)
-		return DROP_MALFORMED;
+		return refuse(DROP_MALFORMED);
 	p->six = 0;
 	p->tos = ip->tos;
 	p->ttl = ip->ttl;
@@ -53,19 +53,19 @@ static __always_inline MUST_CHECK int parse_ipv4(struct xdp_md *ctx, struct pack
 	p->source[V4] = ip->saddr;
 	p->destination[V4] = ip->daddr;
 	if (ip->version != 4 || ip->ihl < 5)
-		return DROP_MALFORMED;
+		return refuse(DROP_MALFORMED);
 	if (ip->ihl > 5)
-		return DROP_IP_OPTIONS;
+		return refuse(DROP_IP_OPTIONS);
 	if (p->length < sizeof(*ip) || !holds_packet(ctx, p, p->length))
-		return DROP_MALFORMED;
+		return refuse(DROP_MALFORMED);
 	__u8 source = ip->saddr & 0xff, destination = ip->daddr & 0xff;
 
 	if (source == 0 || source == 127 || source >= 224)
-		return DROP_MARTIAN_SOURCE;
+		return refuse(DROP_MARTIAN_SOURCE);
 	if (destination == 0 || destination == 127)
-		return DROP_MARTIAN_DESTINATION;
+		return refuse(DROP_MARTIAN_DESTINATION);
 	if (destination >= 224)
-		return DROP_BROADCAST;
+		return refuse(DROP_BROADCAST);
 	if (ip->frag_off & bpf_htons(0x3fff)) {
 		p->fragment = ip->frag_off & bpf_htons(0x1fff) ? 3 : 1;
 		p->fragment_id = ip->id;
@@ -83,14 +83,14 @@ static __always_inline MUST_CHECK int check_addresses6(const __u32 *source, cons
 	const __u32 one = bpf_htonl(1);
 
 	if ((source[0] & 0xff) == 0xff || !(source[0] | source[1] | source[2] | (source[3] & ~one)))
-		return DROP_MARTIAN_SOURCE;
+		return refuse(DROP_MARTIAN_SOURCE);
 	if ((destination[0] & 0xff) == 0xff)
-		return DROP_BROADCAST;
+		return refuse(DROP_BROADCAST);
 	if (!(destination[0] | destination[1] | destination[2] | (destination[3] & ~one)))
-		return DROP_MARTIAN_DESTINATION;
+		return refuse(DROP_MARTIAN_DESTINATION);
 	if ((source[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000) ||
 	    (destination[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000))
-		return DROP_LINK_LOCAL;
+		return refuse(DROP_LINK_LOCAL);
 	return VERDICT_NONE;
 }
 
@@ -107,7 +107,7 @@ static __always_inline MUST_CHECK int parse_ipv6(struct xdp_md *ctx, struct pack
 	__u32 header = sizeof(*ip);
 
 	if ((void *)(ip + 1) > data_end || p->network + sizeof(*ip) > p->end)
-		return DROP_MALFORMED;
+		return refuse(DROP_MALFORMED);
 	p->six = 1;
 	p->tos = bpf_ntohs(*(__u16 *)ip) >> 4;
 	p->ttl = ip->hop_limit;
@@ -117,25 +117,25 @@ static __always_inline MUST_CHECK int parse_ipv6(struct xdp_md *ctx, struct pack
 	__u32 length = sizeof(*ip) + bpf_ntohs(ip->payload_len);
 
 	if (ip->version != 6 || !holds_packet(ctx, p, length))
-		return DROP_MALFORMED;
+		return refuse(DROP_MALFORMED);
 	p->length = length;
 	int verdict = check_addresses6(p->source, p->destination);
 
 	if (verdict)
 		return verdict;
 	if (is_extension(p->protocol))
-		return DROP_EXTENSION_HEADERS;
+		return refuse(DROP_EXTENSION_HEADERS);
 	if (p->protocol == IPPROTO_FRAGMENT) {
 		struct fragment_header *fragment = (void *)(ip + 1);
 
 		if ((void *)(fragment + 1) > data_end || length < sizeof(*ip) + sizeof(*fragment))
-			return DROP_MALFORMED;
+			return refuse(DROP_MALFORMED);
 		p->protocol = fragment->next;
 		p->fragment = fragment->offset & bpf_htons(0xfff8) ? 3 : !!(fragment->offset & bpf_htons(1));
 		p->fragment_id = fragment->id[0] ^ fragment->id[1];
 		header += sizeof(*fragment);
 		if (is_extension(p->protocol) || p->protocol == IPPROTO_FRAGMENT)
-			return DROP_EXTENSION_HEADERS;
+			return refuse(DROP_EXTENSION_HEADERS);
 	}
 	return parse_transport(ctx, p, header);
 }
@@ -148,7 +148,7 @@ static __always_inline MUST_CHECK int combine_congestion(struct packet *p)
 	if (outer < 3 && !(outer == 1 && inner == 2))
 		return VERDICT_NONE;
 	if (!inner)
-		return DROP_ECN_NOT_CAPABLE;
+		return refuse(DROP_ECN_NOT_CAPABLE);
 	p->tos |= outer;
 	if (outer == 1)
 		p->tos &= ~2;

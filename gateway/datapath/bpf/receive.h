@@ -46,24 +46,24 @@ static __always_inline MUST_CHECK int receive_external(struct xdp_md *ctx, struc
 	struct port *port = port_of(p->port);
 
 	if (!enter_domain(p, cell->target) || (void *)(ethernet + 1) > data_end)
-		return VERDICT_PASSED;
+		return refuse(VERDICT_PASSED);
 	p->origin = FROM_EXTERNAL;
 	p->ethernet = 0;
 	p->end = data_end - data;
 	if (p->type == bpf_htons(ETH_P_ARP))
-		return VERDICT_CONSUMED;
+		return refuse(VERDICT_CONSUMED);
 	if (p->type == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr *ip = data + (p->network & 0x1f);
 		__u8 *icmp = (void *)(ip + 1);
 
 		if ((void *)(icmp + ND_LENGTH) <= data_end && ip->nexthdr == IPPROTO_ICMPV6 && ip->hop_limit == 255 &&
 		    (icmp[0] == ND_SOLICITATION || icmp[0] == ND_ADVERTISEMENT))
-			return VERDICT_CONSUMED;
+			return refuse(VERDICT_CONSUMED);
 	}
 	if (mac_of(ethernet->h_dest) != mac_of(port->mac))
-		return VERDICT_PASSED;
+		return refuse(VERDICT_PASSED);
 	if (p->type != bpf_htons(ETH_P_IP) && p->type != bpf_htons(ETH_P_IPV6))
-		return VERDICT_PASSED;
+		return refuse(VERDICT_PASSED);
 	return VERDICT_NONE;
 }
 
@@ -74,7 +74,7 @@ static __always_inline MUST_CHECK int receive(struct xdp_md *ctx, struct packet 
 	bool ours = false;
 
 	if (!cell)
-		return VERDICT_PASSED;
+		return refuse(VERDICT_PASSED);
 	p->port = cell->index;
 	if (cell->mac[0] & PORT_PROVIDER) {
 		if (p->type == bpf_htons(ETH_P_IP))

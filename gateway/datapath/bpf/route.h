@@ -87,6 +87,7 @@ static __always_inline MUST_CHECK int find_route(struct packet *p)
 	p->target = hop->target;
 	p->subnet = hop->subnet;
 	p->hop = p->table.line + line;
+	p->next = hop->gateway[V4] ?: p->destination[V4];
 	p->mac = mac_of(hop->mac);
 	return VERDICT_NONE;
 }
@@ -104,7 +105,7 @@ static __always_inline MUST_CHECK int admit_to_forwarding(struct packet *p)
 		return VERDICT_NONE;
 	if (p->ttl <= 1) {
 		owe_error(p, ICMP_TIME_EXCEEDED, 0, ICMPV6_TIME_EXCEED, 0, 0);
-		return DROP_TTL_EXCEEDED;
+		return refuse(DROP_TTL_EXCEEDED);
 	}
 	return VERDICT_NONE;
 }

@@ -21,9 +21,9 @@ static __always_inline MUST_CHECK int parse_tunnel(struct xdp_md *ctx, struct pa
 		__u32 *gre = start;
 
 		if (start + GRE_HEADER > data_end || offset + GRE_HEADER > outer_end)
-			return DROP_MALFORMED;
+			return refuse(DROP_MALFORMED);
 		if (gre[0] != bpf_htonl(NVGRE_FLAGS << 16 | ETH_P_TEB))
-			return VERDICT_PASSED;
+			return refuse(VERDICT_PASSED);
 		p->vsid = bpf_ntohl(gre[1]) >> 8;
 		p->encapsulation = ENCAPSULATION_NVGRE;
 		header = GRE_HEADER;
@@ -31,17 +31,17 @@ static __always_inline MUST_CHECK int parse_tunnel(struct xdp_md *ctx, struct pa
 		struct udphdr *udp = start;
 
 		if (start + sizeof(*udp) > data_end || offset + sizeof(*udp) > outer_end || udp->dest != bpf_htons(VXLAN_PORT))
-			return VERDICT_PASSED;
+			return refuse(VERDICT_PASSED);
 		if (start + VXLAN_HEADER > data_end || offset + VXLAN_HEADER > outer_end || !(*(__u8 *)(start + 8) & VXLAN_HAS_VNI))
-			return DROP_MALFORMED;
+			return refuse(DROP_MALFORMED);
 		p->vsid = bpf_ntohl(*(__u32 *)(start + 12)) >> 8;
 		p->encapsulation = ENCAPSULATION_VXLAN;
 		header = VXLAN_HEADER;
 	}
 	if (outer_end > frame && outer_end > bpf_xdp_get_buff_len(ctx))
-		return DROP_MALFORMED;
+		return refuse(DROP_MALFORMED);
 	if (offset + header + sizeof(struct ethhdr) > outer_end)
-		return DROP_MALFORMED;
+		return refuse(DROP_MALFORMED);
 	p->end = outer_end;
 	p->ethernet = offset + header;
 	p->network = offset + header + sizeof(struct ethhdr);
@@ -74,7 +74,7 @@ static __always_inline MUST_CHECK int enter_vsid(struct packet *p, const struct 
 	struct cell *cell = find_cell(&p->directory, &directory->vsids, p->vsid);
 
 	if (!cell || !enter_domain(p, cell->target))
-		return DROP_UNKNOWN_VSID;
+		return refuse(DROP_UNKNOWN_VSID);
 	return VERDICT_NONE;
 }
 
@@ -86,7 +86,7 @@ static __always_inline MUST_CHECK int admit_host(const struct packet *p, __u32 n
 	if (number < 128)
 		return table->admitted_low[number / 64] >> number % 64 & 1 ? VERDICT_NONE : DROP_SOURCE_NOT_ADMITTED;
 	if (number >= table->admitted_bits)
-		return DROP_SOURCE_NOT_ADMITTED;
+		return refuse(DROP_SOURCE_NOT_ADMITTED);
 	__u64 *bits = address_in(&p->table, table->admitted, number / 64 * sizeof(*bits));
 
 	return *bits >> number % 64 & 1 ? VERDICT_NONE : DROP_SOURCE_NOT_ADMITTED;
@@ -105,25 +105,25 @@ static __always_inline MUST_CHECK int receive_outer4(struct xdp_md *ctx, struct 
 	struct iphdr *ip = (void *)(long)ctx->data + (offset & 0x1f);
 
 	if ((void *)(ip + 1) > data_end || ip->version != 4 || ip->ihl < 5)
-		return VERDICT_PASSED;
+		return refuse(VERDICT_PASSED);
 	if (!is_provider4(p, directory, ip->daddr))
-		return VERDICT_PASSED;
+		return refuse(VERDICT_PASSED);
 	*ours = true;
 	__u8 protocol = ip->protocol;
 
 	if (protocol != IPPROTO_GRE && protocol != IPPROTO_UDP)
-		return VERDICT_PASSED;
+		return refuse(VERDICT_PASSED);
 	if (ip->ihl > 5)
 		return protocol == IPPROTO_GRE ? DROP_OUTER_OPTIONS : VERDICT_PASSED;
 	__u16 *destination_port = (__u16 *)(ip + 1) + 1;
 
 	if (ip->frag_off & bpf_htons(0x3fff)) {
 		if (protocol == IPPROTO_GRE)
-			return DROP_OUTER_FRAGMENT;
+			return refuse(DROP_OUTER_FRAGMENT);
 		if (!(ip->frag_off & bpf_htons(0x1fff)) && (void *)(destination_port + 1) <= data_end &&
 		    *destination_port == bpf_htons(VXLAN_PORT))
-			return DROP_OUTER_FRAGMENT;
-		return VERDICT_PASSED;
+			return refuse(DROP_OUTER_FRAGMENT);
+		return refuse(VERDICT_PASSED);
 	}
 	p->outer_family = 4;
 	p->outer_tos = ip->tos;
@@ -150,15 +150,15 @@ static __always_inline MUST_CHECK int receive_outer6(struct xdp_md *ctx, struct 
 	struct directory_more *more = line_of(&p->directory, 1);
 
 	if ((void *)(ip + 1) > data_end || ip->version != 6)
-		return VERDICT_PASSED;
+		return refuse(VERDICT_PASSED);
 	copy6(source, ip->daddr.in6_u.u6_addr32);
 	if (!find_cell6(&p->directory, &more->providers6, source))
-		return VERDICT_PASSED;
+		return refuse(VERDICT_PASSED);
 	*ours = true;
 	__u8 protocol = ip->nexthdr;
 
 	if (protocol != IPPROTO_GRE && protocol != IPPROTO_UDP)
-		return VERDICT_PASSED;
+		return refuse(VERDICT_PASSED);
 	p->outer_family = 6;
 	p->outer_tos = bpf_ntohs(*(__u16 *)ip) >> 4;
 	copy6(source, ip->saddr.in6_u.u6_addr32);
@@ -182,25 +182,25 @@ static __always_inline MUST_CHECK int receive_inner(struct xdp_md *ctx, struct p
 	struct ethhdr *ethernet = (void *)(long)ctx->data + (p->ethernet & 0x7f);
 
 	if ((void *)(ethernet + 1) > data_end)
-		return DROP_MALFORMED;
+		return refuse(DROP_MALFORMED);
 	p->type = ethernet->h_proto;
 	if (p->type == bpf_htons(ETH_P_ARP))
-		return VERDICT_CONSUMED;
+		return refuse(VERDICT_CONSUMED);
 	if (p->type == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr *ip = (void *)(ethernet + 1);
 		__u8 *icmp = (void *)(ip + 1);
 
 		if ((void *)(icmp + 24) <= data_end && p->network + sizeof(*ip) + 24 <= p->end && ip->nexthdr == IPPROTO_ICMPV6 &&
 		    ip->hop_limit == 255 && icmp[0] == 135)
-			return VERDICT_CONSUMED;
+			return refuse(VERDICT_CONSUMED);
 	}
 	if (p->type == bpf_htons(ETH_P_8021Q) || p->type == bpf_htons(ETH_P_8021AD))
-		return DROP_INNER_VLAN;
+		return refuse(DROP_INNER_VLAN);
 	if (ethernet->h_dest[0] & 1)
-		return DROP_BROADCAST;
+		return refuse(DROP_BROADCAST);
 	if (mac_of(ethernet->h_dest) != mac_of(directory->router_mac))
-		return DROP_NOT_ROUTER_MAC;
+		return refuse(DROP_NOT_ROUTER_MAC);
 	if (p->type != bpf_htons(ETH_P_IP) && p->type != bpf_htons(ETH_P_IPV6))
-		return DROP_NOT_IP;
+		return refuse(DROP_NOT_IP);
 	return VERDICT_NONE;
 }
