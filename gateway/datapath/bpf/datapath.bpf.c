@@ -13,6 +13,55 @@
 #include "replies.h"
 #include "stages.h"
 
+/* What nearly all packets are: IPv4, whole, of a domain with neither access lists nor services. Only the route decides about them. */
+static __always_inline bool is_only_routed(const struct packet *p, const struct directory *directory)
+{
+	return !(p->six | p->fragment | table_of(p)->flags) && p->domain != directory->internet;
+}
+
+static __always_inline int pass_routed(struct xdp_md *ctx, struct packet *p, const struct directory *directory)
+{
+	p->six = 0; /* said once more for the compiler, which then leaves out all that is asked about others */
+	p->fragment = 0;
+	p->translated = 0;
+	int verdict = decide(ctx, p);
+
+	if (p->service) {
+		continue_in(ctx, p, STAGE_BALANCE, verdict);
+		return done(ctx, p, DROP_INTERNAL);
+	}
+	return conclude(ctx, p, directory, verdict);
+}
+
+static __always_inline int pass_any(struct xdp_md *ctx, struct packet *p, const struct directory *directory)
+{
+	struct standing standing;
+	int verdict = take_standing(p, directory, &standing);
+
+	if (verdict)
+		return done(ctx, p, verdict);
+	forget(p->translated);
+	verdict = decide(ctx, p);
+	if (!verdict && p->translated && standing.is_new)
+		enter_standing(standing.place, standing.word, standing.key, standing.new_word);
+	else if (!verdict && p->translated)
+		touch_standing(standing.place, standing.word, standing.from_client, p->tcp_flags);
+	if (needs_service(p, verdict)) {
+		continue_in(ctx, p, STAGE_BALANCE, verdict);
+		return done(ctx, p, DROP_INTERNAL);
+	}
+	if (!verdict && !p->local && !p->translated && table_of(p)->flags & TABLE_LISTS) {
+		verdict = admit_plain(p);
+		if (verdict == VERDICT_CONSUMED) {
+			continue_in(ctx, p, STAGE_ADMIT, VERDICT_NONE);
+			verdict = DROP_INTERNAL;
+		}
+		if (verdict)
+			return done(ctx, p, verdict);
+	}
+	return conclude(ctx, p, directory, verdict);
+}
+
 SEC("xdp.frags")
 int gateway(struct xdp_md *ctx)
 {
@@ -40,33 +89,9 @@ int gateway(struct xdp_md *ctx)
 		continue_in(ctx, p, STAGE_ARRIVE, verdict);
 		return done(ctx, p, DROP_INTERNAL);
 	}
-	if (!verdict) {
-		struct standing standing;
-
-		verdict = take_standing(p, directory, &standing);
-		if (verdict)
-			return done(ctx, p, verdict);
-		forget(p->translated);
-		verdict = decide(ctx, p);
-		if (!verdict && p->translated && standing.is_new)
-			enter_standing(standing.place, standing.word, standing.key, standing.new_word);
-		else if (!verdict && p->translated)
-			touch_standing(standing.place, standing.word, standing.from_client, p->tcp_flags);
-		if (needs_service(p, verdict)) {
-			continue_in(ctx, p, STAGE_BALANCE, verdict);
-			return done(ctx, p, DROP_INTERNAL);
-		}
-	}
-	if (!verdict && !p->local && !p->translated && table_of(p)->flags & TABLE_LISTS) {
-		verdict = admit_plain(p);
-		if (verdict == VERDICT_CONSUMED) {
-			continue_in(ctx, p, STAGE_ADMIT, VERDICT_NONE);
-			verdict = DROP_INTERNAL;
-		}
-		if (verdict)
-			return done(ctx, p, verdict);
-	}
-	return conclude(ctx, p, directory, verdict);
+	if (verdict)
+		return conclude(ctx, p, directory, verdict);
+	return is_only_routed(p, directory) ? pass_routed(ctx, p, directory) : pass_any(ctx, p, directory);
 }
 
 /* A packet of a domain with access lists; asking them needs the stack for itself. */
@@ -216,7 +241,7 @@ int gateway_arrive(struct xdp_md *ctx)
 
 	p->end = bpf_xdp_get_buff_len(ctx);
 	if ((p->type == bpf_htons(ETH_P_IP) || p->type == bpf_htons(ETH_P_IPV6)) && enter_domain(p, owner))
-		verdict = parse_packet(ctx, p);
+		verdict = parse_packet(ctx, p, p->network & 0xff);
 	if (!verdict)
 		verdict = arrive_again(ctx, p, &b->sought, directory->internet);
 	if (verdict)

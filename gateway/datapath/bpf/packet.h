@@ -106,6 +106,32 @@ static __always_inline __u64 mac_of(const void *address)
 	return (__u64)*(const __u32 *)address | (__u64) * (const __u16 *)(address + 4) << 32;
 }
 
+/* In the assembler's words: clang would join two reads by the field's address, which the verifier does not let pass. */
+#define READ_CONTEXT(value, ctx, field) \
+	asm volatile("%0 = *(u32 *)(%1 + %2)" : "=r"(value) : "r"(ctx), "i"(offsetof(struct xdp_md, field)))
+
+static __always_inline void *start_of(const struct xdp_md *ctx)
+{
+	void *start;
+
+	READ_CONTEXT(start, ctx, data);
+	return start;
+}
+
+static __always_inline void *end_of(const struct xdp_md *ctx)
+{
+	void *end;
+
+	READ_CONTEXT(end, ctx, data_end);
+	return end;
+}
+
+/* Linux's structure is packed: its member would be read byte by byte. */
+static __always_inline __u16 type_of(const struct ethhdr *ethernet)
+{
+	return *(const __u16 *)((const void *)ethernet + offsetof(struct ethhdr, h_proto));
+}
+
 static __always_inline void put_mac(void *at, __u64 mac)
 {
 	*(__u32 *)at = mac;

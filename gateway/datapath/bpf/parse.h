@@ -3,17 +3,17 @@
 
 #include "packet.h"
 
-static __always_inline MUST_CHECK int parse_transport(struct xdp_md *ctx, struct packet *p, __u32 header)
+static __always_inline MUST_CHECK int parse_transport(struct xdp_md *ctx, struct packet *p, __u32 network, __u32 header)
 {
-	void *data_end = (void *)(long)ctx->data_end;
+	void *data_end = end_of(ctx);
 	__u8 protocol = p->protocol;
 
-	p->transport = p->network + header;
+	p->transport = network + header;
 	if (p->fragment & 2)
 		return VERDICT_NONE;
 	if (!has_ports(protocol) && protocol != IPPROTO_ICMP && protocol != IPPROTO_ICMPV6)
 		return VERDICT_NONE;
-	__u8 *start = (void *)(long)ctx->data + (p->transport & 0xff);
+	__u8 *start = start_of(ctx) + ((network + header) & 0xff);
 
 	if (p->length < header + 8 || (void *)start + 8 > data_end)
 		return refuse(DROP_MALFORMED);
@@ -31,19 +31,19 @@ static __always_inline MUST_CHECK int parse_transport(struct xdp_md *ctx, struct
 }
 
 /* Does the frame hold the packet? What is not linear is not counted before it has to be: that is a call. */
-static __always_inline bool holds_packet(struct xdp_md *ctx, struct packet *p, __u32 length)
+static __always_inline bool holds_packet(struct xdp_md *ctx, struct packet *p, __u32 network, __u32 length)
 {
-	if (p->network + length > p->end && p->origin == FROM_EXTERNAL)
+	if (network + length > p->end && p->origin == FROM_EXTERNAL)
 		p->end = bpf_xdp_get_buff_len(ctx);
-	return p->network + length <= p->end;
+	return network + length <= p->end;
 }
 
-static __always_inline MUST_CHECK int parse_ipv4(struct xdp_md *ctx, struct packet *p)
+static __always_inline MUST_CHECK int parse_ipv4(struct xdp_md *ctx, struct packet *p, __u32 network)
 {
-	void *data_end = (void *)(long)ctx->data_end;
-	struct iphdr *ip = (void *)(long)ctx->data + (p->network & 0xff);
+	void *data_end = end_of(ctx);
+	struct iphdr *ip = start_of(ctx) + network;
 
-	if ((void *)(ip + 1) > data_end || p->network + sizeof(*ip) > p->end)
+	if ((void *)(ip + 1) > data_end || network + sizeof(*ip) > p->end)
 		return refuse(DROP_MALFORMED);
 	p->six = 0;
 	p->tos = ip->tos;
@@ -56,7 +56,7 @@ static __always_inline MUST_CHECK int parse_ipv4(struct xdp_md *ctx, struct pack
 		return refuse(DROP_MALFORMED);
 	if (ip->ihl > 5)
 		return refuse(DROP_IP_OPTIONS);
-	if (p->length < sizeof(*ip) || !holds_packet(ctx, p, p->length))
+	if (p->length < sizeof(*ip) || !holds_packet(ctx, p, network, p->length))
 		return refuse(DROP_MALFORMED);
 	__u8 source = ip->saddr & 0xff, destination = ip->daddr & 0xff;
 
@@ -70,7 +70,7 @@ static __always_inline MUST_CHECK int parse_ipv4(struct xdp_md *ctx, struct pack
 		p->fragment = ip->frag_off & bpf_htons(0x1fff) ? 3 : 1;
 		p->fragment_id = ip->id;
 	}
-	return parse_transport(ctx, p, sizeof(*ip));
+	return parse_transport(ctx, p, network, sizeof(*ip));
 }
 
 static __always_inline bool is_extension(__u8 protocol)
@@ -100,13 +100,13 @@ struct fragment_header { /* RFC 8200, section 4.5 */
 	__u16 id[2];
 };
 
-static __always_inline MUST_CHECK int parse_ipv6(struct xdp_md *ctx, struct packet *p)
+static __always_inline MUST_CHECK int parse_ipv6(struct xdp_md *ctx, struct packet *p, __u32 network)
 {
-	void *data_end = (void *)(long)ctx->data_end;
-	struct ipv6hdr *ip = (void *)(long)ctx->data + (p->network & 0xff);
+	void *data_end = end_of(ctx);
+	struct ipv6hdr *ip = start_of(ctx) + network;
 	__u32 header = sizeof(*ip);
 
-	if ((void *)(ip + 1) > data_end || p->network + sizeof(*ip) > p->end)
+	if ((void *)(ip + 1) > data_end || network + sizeof(*ip) > p->end)
 		return refuse(DROP_MALFORMED);
 	p->six = 1;
 	p->tos = bpf_ntohs(*(__u16 *)ip) >> 4;
@@ -116,7 +116,7 @@ static __always_inline MUST_CHECK int parse_ipv6(struct xdp_md *ctx, struct pack
 	copy6(p->destination, ip->daddr.in6_u.u6_addr32);
 	__u32 length = sizeof(*ip) + bpf_ntohs(ip->payload_len);
 
-	if (ip->version != 6 || !holds_packet(ctx, p, length))
+	if (ip->version != 6 || !holds_packet(ctx, p, network, length))
 		return refuse(DROP_MALFORMED);
 	p->length = length;
 	int verdict = check_addresses6(p->source, p->destination);
@@ -137,7 +137,7 @@ static __always_inline MUST_CHECK int parse_ipv6(struct xdp_md *ctx, struct pack
 		if (is_extension(p->protocol) || p->protocol == IPPROTO_FRAGMENT)
 			return refuse(DROP_EXTENSION_HEADERS);
 	}
-	return parse_transport(ctx, p, header);
+	return parse_transport(ctx, p, network, header);
 }
 
 /* RFC 6040, section 4.2: the outer header's congestion mark joins the inner one's. */
@@ -153,4 +153,14 @@ static __always_inline MUST_CHECK int combine_congestion(struct packet *p)
 	if (outer == 1)
 		p->tos &= ~2;
 	return VERDICT_NONE;
+}
+
+/*
+ * The packet that begins at `network`, less than 256 bytes from the frame's start. (What is known of it when this is compiled needs
+ * neither be kept nor masked: most of what there is to parse lies at a constant distance.)
+ */
+static __always_inline MUST_CHECK int parse_packet(struct xdp_md *ctx, struct packet *p, __u32 network)
+{
+	p->network = network;
+	return p->type == bpf_htons(ETH_P_IPV6) ? parse_ipv6(ctx, p, network) : parse_ipv4(ctx, p, network);
 }

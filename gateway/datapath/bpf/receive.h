@@ -6,22 +6,16 @@
 #include "rewrite.h"
 #include "tunnel.h"
 
-static __always_inline MUST_CHECK int parse_packet(struct xdp_md *ctx, struct packet *p)
-{
-	return p->type == bpf_htons(ETH_P_IPV6) ? parse_ipv6(ctx, p) : parse_ipv4(ctx, p);
-}
-
 /* Which port, and what is behind Ethernet. NULL: none of ours. */
-static __always_inline struct cell *find_port(struct xdp_md *ctx, struct packet *p, const struct directory *directory)
+static __always_inline struct cell *find_port(struct xdp_md *ctx, struct packet *p, const struct directory *directory, bool *tagged)
 {
-	void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+	void *data = start_of(ctx), *data_end = end_of(ctx);
 	struct ethhdr *ethernet = data;
 	__u32 vlan = 0;
 
 	if ((void *)(ethernet + 1) > data_end)
 		return NULL;
-	p->type = ethernet->h_proto;
-	p->network = sizeof(*ethernet);
+	p->type = type_of(ethernet);
 	if (p->type == bpf_htons(ETH_P_8021Q)) {
 		__u16 *tag = (void *)(ethernet + 1);
 
@@ -29,7 +23,7 @@ static __always_inline struct cell *find_port(struct xdp_md *ctx, struct packet 
 			return NULL;
 		vlan = bpf_ntohs(tag[0]) & 0xfff;
 		p->type = tag[1];
-		p->network += 4;
+		*tagged = true;
 		if (p->type == bpf_htons(ETH_P_8021Q))
 			return NULL;
 	}
@@ -39,9 +33,9 @@ static __always_inline struct cell *find_port(struct xdp_md *ctx, struct packet 
 }
 
 /* A frame on an external port. VERDICT_CONSUMED: the neighbours' program takes over. */
-static __always_inline MUST_CHECK int receive_external(struct xdp_md *ctx, struct packet *p, const struct cell *cell)
+static __always_inline MUST_CHECK int receive_external(struct xdp_md *ctx, struct packet *p, const struct cell *cell, __u32 network)
 {
-	void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+	void *data = start_of(ctx), *data_end = end_of(ctx);
 	struct ethhdr *ethernet = data;
 	struct port *port = port_of(p->port);
 
@@ -53,7 +47,7 @@ static __always_inline MUST_CHECK int receive_external(struct xdp_md *ctx, struc
 	if (p->type == bpf_htons(ETH_P_ARP))
 		return refuse(VERDICT_CONSUMED);
 	if (p->type == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr *ip = data + (p->network & 0x1f);
+		struct ipv6hdr *ip = data + network;
 		__u8 *icmp = (void *)(ip + 1);
 
 		if ((void *)(icmp + ND_LENGTH) <= data_end && ip->nexthdr == IPPROTO_ICMPV6 && ip->hop_limit == 255 &&
@@ -67,39 +61,73 @@ static __always_inline MUST_CHECK int receive_external(struct xdp_md *ctx, struc
 	return VERDICT_NONE;
 }
 
-static __always_inline MUST_CHECK int receive(struct xdp_md *ctx, struct packet *p, const struct directory *directory)
+/* A frame that a tunnel carried, at `offset`. */
+static __always_inline MUST_CHECK int receive_carried(struct xdp_md *ctx, struct packet *p, const struct directory *directory, __u32 offset)
 {
-	struct cell *cell = find_port(ctx, p, directory);
-	int verdict = VERDICT_PASSED;
-	bool ours = false;
+	p->origin = FROM_OVERLAY;
+	int verdict = receive_inner(ctx, p, directory, offset);
 
-	if (!cell)
-		return refuse(VERDICT_PASSED);
+	if (!verdict)
+		verdict = parse_packet(ctx, p, offset + sizeof(struct ethhdr));
+	return verdict ? verdict : combine_congestion(p);
+}
+
+static __always_inline MUST_CHECK int receive_tunnel(struct xdp_md *ctx, struct packet *p, const struct directory *directory, __u32 offset)
+{
+	return p->encapsulation == ENCAPSULATION_NVGRE ? receive_carried(ctx, p, directory, offset + GRE_HEADER) :
+							 receive_carried(ctx, p, directory, offset + VXLAN_HEADER);
+}
+
+/* A frame on a provider port. VERDICT_PASSED: no tunnel that ends here. */
+static __always_inline MUST_CHECK int receive_provider(struct xdp_md *ctx, struct packet *p, const struct directory *directory, __u32 network,
+						       bool *ours)
+{
+	int verdict = VERDICT_PASSED;
+
+	if (p->type == bpf_htons(ETH_P_IP)) {
+		verdict = receive_outer4(ctx, p, directory, network, ours);
+		return verdict ? verdict : receive_tunnel(ctx, p, directory, network + sizeof(struct iphdr));
+	}
+	if (p->type == bpf_htons(ETH_P_IPV6)) {
+		verdict = receive_outer6(ctx, p, directory, network, ours);
+		return verdict ? verdict : receive_tunnel(ctx, p, directory, network + sizeof(struct ipv6hdr));
+	}
+	return verdict;
+}
+
+static __always_inline MUST_CHECK int receive_at(struct xdp_md *ctx, struct packet *p, const struct directory *directory,
+						 const struct cell *cell, const __u32 network)
+{
+	int verdict;
+
+	p->network = network;
 	p->port = cell->index;
 	if (cell->mac[0] & PORT_PROVIDER) {
-		if (p->type == bpf_htons(ETH_P_IP))
-			verdict = receive_outer4(ctx, p, directory, &ours);
-		else if (p->type == bpf_htons(ETH_P_IPV6))
-			verdict = receive_outer6(ctx, p, directory, &ours);
-		if (!verdict) {
-			p->origin = FROM_OVERLAY;
-			verdict = receive_inner(ctx, p, directory);
-			if (verdict)
-				return verdict;
-			verdict = parse_packet(ctx, p);
-			return verdict ? verdict : combine_congestion(p);
-		}
+		bool ours = false;
+
+		verdict = receive_provider(ctx, p, directory, network, &ours);
 		if (verdict != VERDICT_PASSED)
 			return verdict;
 		if (ours) {
 			p->end = bpf_xdp_get_buff_len(ctx);
-			return receive_rewritten(ctx, p);
+			return receive_rewritten(ctx, p, network);
 		}
 	}
 	if (!(cell->mac[0] & PORT_EXTERNAL)) {
 		p->domain = cell->target;
 		return cell->mac[0] & PORT_FRAGMENTS ? VERDICT_ORDERED : VERDICT_PASSED;
 	}
-	verdict = receive_external(ctx, p, cell);
-	return verdict ? verdict : parse_packet(ctx, p);
+	verdict = receive_external(ctx, p, cell, network);
+	return verdict ? verdict : parse_packet(ctx, p, network);
+}
+
+static __always_inline MUST_CHECK int receive(struct xdp_md *ctx, struct packet *p, const struct directory *directory)
+{
+	bool tagged = false;
+	struct cell *cell = find_port(ctx, p, directory, &tagged);
+
+	if (!cell)
+		return VERDICT_PASSED;
+	return tagged ? receive_at(ctx, p, directory, cell, sizeof(struct ethhdr) + 4) :
+			receive_at(ctx, p, directory, cell, sizeof(struct ethhdr));
 }

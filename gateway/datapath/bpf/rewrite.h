@@ -73,9 +73,9 @@ static __always_inline struct rewrite *find_rewrite(const struct packet *p, cons
 }
 
 /* A packet between two provider addresses that rewrite records name. VERDICT_PASSED: it is none. */
-static __always_inline MUST_CHECK int receive_rewritten(struct xdp_md *ctx, struct packet *p)
+static __always_inline MUST_CHECK int receive_rewritten(struct xdp_md *ctx, struct packet *p, __u32 network)
 {
-	int verdict = p->type == bpf_htons(ETH_P_IPV6) ? parse_ipv6(ctx, p) : parse_ipv4(ctx, p);
+	int verdict = parse_packet(ctx, p, network);
 
 	/* parsed or not, what is not addressed to a rewritten address is Linux's */
 	struct rewrite *destination = find_rewrite(p, p->destination);

@@ -12,9 +12,9 @@
 /* What follows the outer IP header at `offset`. */
 static __always_inline MUST_CHECK int parse_tunnel(struct xdp_md *ctx, struct packet *p, __u32 offset, __u8 protocol, __u32 outer_end)
 {
-	void *data_end = (void *)(long)ctx->data_end;
-	void *start = (void *)(long)ctx->data + (offset & 0x7f);
-	__u32 frame = ctx->data_end - ctx->data;
+	void *data_end = end_of(ctx);
+	void *start = start_of(ctx) + offset;
+	__u32 frame = end_of(ctx) - start_of(ctx);
 	__u32 header;
 
 	if (protocol == IPPROTO_GRE) {
@@ -43,8 +43,6 @@ static __always_inline MUST_CHECK int parse_tunnel(struct xdp_md *ctx, struct pa
 	if (offset + header + sizeof(struct ethhdr) > outer_end)
 		return refuse(DROP_MALFORMED);
 	p->end = outer_end;
-	p->ethernet = offset + header;
-	p->network = offset + header + sizeof(struct ethhdr);
 	return VERDICT_NONE;
 }
 
@@ -98,11 +96,10 @@ static __always_inline bool is_provider4(const struct packet *p, const struct di
 }
 
 /* An outer IPv4 packet. VERDICT_PASSED: no tunnel that ends here. */
-static __always_inline MUST_CHECK int receive_outer4(struct xdp_md *ctx, struct packet *p, const struct directory *directory, bool *ours)
+static __always_inline MUST_CHECK int receive_outer4(struct xdp_md *ctx, struct packet *p, const struct directory *directory, __u32 offset, bool *ours)
 {
-	void *data_end = (void *)(long)ctx->data_end;
-	__u32 offset = p->network;
-	struct iphdr *ip = (void *)(long)ctx->data + (offset & 0x1f);
+	void *data_end = end_of(ctx);
+	struct iphdr *ip = start_of(ctx) + offset;
 
 	if ((void *)(ip + 1) > data_end || ip->version != 4 || ip->ihl < 5)
 		return refuse(VERDICT_PASSED);
@@ -140,11 +137,10 @@ static __always_inline MUST_CHECK int receive_outer4(struct xdp_md *ctx, struct 
 	return host ? admit_host(p, host->target) : DROP_SOURCE_NOT_ADMITTED;
 }
 
-static __always_inline MUST_CHECK int receive_outer6(struct xdp_md *ctx, struct packet *p, const struct directory *directory, bool *ours)
+static __always_inline MUST_CHECK int receive_outer6(struct xdp_md *ctx, struct packet *p, const struct directory *directory, __u32 offset, bool *ours)
 {
-	void *data_end = (void *)(long)ctx->data_end;
-	__u32 offset = p->network;
-	struct ipv6hdr *ip = (void *)(long)ctx->data + (offset & 0x1f);
+	void *data_end = end_of(ctx);
+	struct ipv6hdr *ip = start_of(ctx) + offset;
 	__u32 source[4];
 
 	struct directory_more *more = line_of(&p->directory, 1);
@@ -176,14 +172,16 @@ static __always_inline MUST_CHECK int receive_outer6(struct xdp_md *ctx, struct 
 }
 
 /* The inner Ethernet header of a packet from a tunnel. VERDICT_CONSUMED: the neighbours' program takes over. */
-static __always_inline MUST_CHECK int receive_inner(struct xdp_md *ctx, struct packet *p, const struct directory *directory)
+static __always_inline MUST_CHECK int receive_inner(struct xdp_md *ctx, struct packet *p, const struct directory *directory, __u32 offset)
 {
-	void *data_end = (void *)(long)ctx->data_end;
-	struct ethhdr *ethernet = (void *)(long)ctx->data + (p->ethernet & 0x7f);
+	void *data_end = end_of(ctx);
+	struct ethhdr *ethernet = start_of(ctx) + offset;
 
+	p->ethernet = offset;
+	p->network = offset + sizeof(*ethernet);
 	if ((void *)(ethernet + 1) > data_end)
 		return refuse(DROP_MALFORMED);
-	p->type = ethernet->h_proto;
+	p->type = type_of(ethernet);
 	if (p->type == bpf_htons(ETH_P_ARP))
 		return refuse(VERDICT_CONSUMED);
 	if (p->type == bpf_htons(ETH_P_IPV6)) {
