@@ -15,6 +15,8 @@ Words: TypeAlias = numpy.typing.NDArray[numpy.uint32]
 
 PROBE_LIMIT = 24
 _MULTIPLIERS = (0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35, 0x27D4EB2F)  # tried before the table is made larger
+_HALF_HOMES = (3, 4, 6, 8)  # for each cell: the sizes that are tried
+_SHARING_HOMES = 0.05  # the share of the cells that may be a second probe, which no branch predictor foresees
 _HOMES_MAX = 64  # a cell; a table that still does not hold its cells was written to make it fail
 _SPARSE_CELLS = 256  # tables up to this size are worth the room that spares them a second probe
 
@@ -56,13 +58,13 @@ def add_table(builder: BlockBuilder, cells: numpy.typing.NDArray[Any]) -> Region
 
 
 def _place(folded: Words) -> tuple[numpy.typing.NDArray[numpy.int64], int, int]:
+    """Choose each cell's position, and the size and multiplier that lead there. Raises CapacityError."""
     count = len(folded)
-    size = max(1, count * (4 if count <= _SPARSE_CELLS else 2))
+    size, multipliers = _roomy_enough(folded)
     rank = numpy.arange(count)
     while True:
-        for multiplier in _MULTIPLIERS:
-            hashes = (folded * numpy.uint32(multiplier)).astype(numpy.uint64)
-            homes = ((hashes * numpy.uint64(size)) >> numpy.uint64(32)).astype(numpy.int64)
+        for multiplier in multipliers:
+            homes = _homes(folded, size, multiplier)
             order = numpy.argsort(homes, kind="stable")
             ordered = homes[order]
             places = numpy.maximum.accumulate(ordered - rank) + rank
@@ -70,8 +72,28 @@ def _place(folded: Words) -> tuple[numpy.typing.NDArray[numpy.int64], int, int]:
                 positions = numpy.empty(count, numpy.int64)
                 positions[order] = places
                 return positions, size, multiplier
-        size += size // 4 + 1
+        size, multipliers = size + size // 4 + 1, _MULTIPLIERS
         if size > _HOMES_MAX * count:
             raise CapacityError(
                 f"{PROBE_LIMIT} or more of {count} addresses hash alike, which does not happen by chance: choose others"
             )
+
+
+def _roomy_enough(folded: Words) -> tuple[int, tuple[int, ...]]:
+    """Find the smallest size at which nearly every cell has a home of its own, and the multiplier that does it.
+
+    Addresses that follow each other do with half the room that random ones need.
+    """
+    count = len(folded)
+    for numerator in _HALF_HOMES:
+        size = max(1, count * numerator // 2)
+        for multiplier in _MULTIPLIERS:
+            taken = numpy.count_nonzero(numpy.bincount(_homes(folded, size, multiplier), minlength=size))
+            if count - taken <= count * _SHARING_HOMES:
+                return size, (multiplier,)
+    return size if count <= _SPARSE_CELLS else max(1, count * 2), _MULTIPLIERS
+
+
+def _homes(folded: Words, size: int, multiplier: int) -> numpy.typing.NDArray[numpy.int64]:
+    hashes = (folded * numpy.uint32(multiplier)).astype(numpy.uint64)
+    return ((hashes * numpy.uint64(size)) >> numpy.uint64(32)).astype(numpy.int64)
