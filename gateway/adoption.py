@@ -41,9 +41,11 @@ class Adopted:
     def promote(self) -> None:
         """Let the datapath take its predecessor's place, if it has one, without losing a packet. Errors: BpfError."""
         if self.predecessor is not None:
+            if self.carrying is not None:
+                self.carrying.catch_up()
             self.datapath.promote()
             if self.carrying is not None:
-                self.carrying.complete()
+                self.carrying.catch_up()
             self.predecessor.close()
 
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy
-import numpy.typing
 
+from gateway.datapath.connections import LINES_OF_SET, WAYS, WORDS_PER_LINE, Entries, Words
 from gateway.datapath.layout import Layout
 from gateway.datapath.loader import Datapath
 
@@ -16,8 +15,6 @@ _BYTE, _STATE_MASK, _SEEN_MASK = numpy.uint64(0xFF), numpy.uint64(0x1F), numpy.u
 _TICK_SHIFT = 33
 _TCP, _UDP = 6, 17
 _FRAGMENT_S, _UDP_S, _ANSWERED_TCP_S, _ELSE_S = 30, 180, 7200, 60
-
-Words: TypeAlias = numpy.typing.NDArray[numpy.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,7 @@ class ConnectionUse:
 
     def __init__(self, datapath: Datapath, layout: Layout) -> None:
         self._domains = datapath.maps["domains"].records(layout.struct("domain"))
-        self._lines = datapath.maps["connections"].mmap().view(numpy.uint64).reshape(-1, 8)
+        self._lines = datapath.maps["connections"].mmap().view(numpy.uint64).reshape(-1, WORDS_PER_LINE)
         self._states = layout.enum("connection_state")
 
     def read(self, numbers: Mapping[str, int], now_ns: int) -> dict[str, Use]:
@@ -43,10 +40,9 @@ class ConnectionUse:
         return {rdid: self._of(row, tick) for rdid, row in rows.items() if row["connections4_lines"]}
 
     def _of(self, row: numpy.void, tick: int) -> Use:
-        four = self._lines[int(row["connections4"]) :][: int(row["connections4_used"]), 1::2]
-        six = self._lines[int(row["connections6"]) :][: int(row["connections6_used"]), 4]
-        used = sum(_count_live(ends.ravel(), tick, self._states) for ends in (four, six))
-        return Use(used, 4 * int(row["connections4_lines"]) + int(row["connections6_lines"]))
+        used = sum(_count_live(Entries.in_use(self._lines, row, family).ends, tick, self._states) for family in WAYS)
+        sets = {family: int(row[f"connections{family}_lines"]) // LINES_OF_SET[family] for family in WAYS}
+        return Use(used, sum(sets[family] * ways for family, ways in WAYS.items()))
 
 
 def _count_live(ends: Words, tick: int, states: Mapping[str, int]) -> int:

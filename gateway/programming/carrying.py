@@ -1,7 +1,7 @@
 """Connections from one version of the datapath to the next, where the two cannot share the maps that hold them.
 
-Entries keep their places, so a region is carried only if a connection has the same size in both versions and the
-region fits into the new map. Fields of the same name are copied.
+Entries keep their places, so regions are carried only if a line of them is the same in both versions; else all
+connections begin anew, and so do those of a region that does not fit into the new map.
 """
 
 from dataclasses import dataclass
@@ -10,13 +10,16 @@ from typing import Any, TypeAlias
 import numpy
 import numpy.typing
 
+from gateway.datapath.connections import WAYS, WORDS_PER_LINE, Entries, Words
 from gateway.datapath.layout import Layout
 from gateway.datapath.loader import Datapath
 
 Records: TypeAlias = numpy.typing.NDArray[Any]
 
-LINE_BYTES = 64
-_FAMILIES = (("4", "connection"), ("6", "connection6"))
+_OF_A_LINE = ("connections", "ends6", "addresses6")  # what union learned_line says of it
+# Of an entry's end:
+_LENT, _PORTS, _PROTOCOL = 0xFFFF << 16, 0xFFFFFFFF, 0xFF << 32
+_TRANSLATED, _GENERATION = 1 << 44, 0xFF << 56
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +28,25 @@ class _Side:
 
     layout: Layout
     domains: Records
-    memory: numpy.typing.NDArray[numpy.uint8]
+    table: Words
 
     @classmethod
     def of(cls, datapath: Datapath) -> "_Side":
         maps = datapath.maps
         layout = maps["domains"].layout()
-        return cls(layout, maps["domains"].records(layout.struct("domain")), maps["connections"].mmap())
+        domains = maps["domains"].records(layout.struct("domain"))
+        return cls(layout, domains, maps["connections"].mmap().view(numpy.uint64).reshape(-1, WORDS_PER_LINE))
 
-    def region(self, number: int, family: str, kind: str) -> Records:
+    def kinds(self) -> list[Any]:
+        fields = self.layout.struct("learned_line").fields or {}
+        return [fields.get(name) for name in _OF_A_LINE]
+
+    def place(self, number: int, family: str) -> tuple[int, int]:
         row = self.domains[number]
-        first, lines = int(row[f"connections{family}"]), int(row[f"connections{family}_lines"])
-        return self.memory[first * LINE_BYTES : (first + lines) * LINE_BYTES].view(self.layout.struct(kind))
+        return int(row[f"connections{family}"]), int(row[f"connections{family}_lines"])
+
+    def in_use(self, number: int, family: str) -> Entries:
+        return Entries.in_use(self.table, self.domains[number], family)
 
 
 class Carrying:
@@ -45,64 +55,71 @@ class Carrying:
     def __init__(self, old: Datapath, new: Datapath) -> None:
         """Give every domain the number that it has, and its connections if they can be carried."""
         self._old, self._new = _Side.of(old), _Side.of(new)
-        self._carried: dict[int, dict[str, Records]] = {}  # by number of domain and IP family, as they were
-        alike = self._old.domains.dtype.names == self._new.domains.dtype.names and all(
-            self._old.layout.struct(kind).itemsize == self._new.layout.struct(kind).itemsize for _, kind in _FAMILIES
-        )
+        self._before: dict[tuple[int, str], Entries] = {}  # what was carried last, by domain's number and IP family
+        alike = self._old.domains.dtype.names == self._new.domains.dtype.names
+        alike &= self._old.kinds() == self._new.kinds()
         for number in numpy.flatnonzero(self._old.domains["id"].any(axis=1)).tolist():
             if alike and self._fits(number):
-                self._carry(number)
+                _copy_fields(self._old.domains[number : number + 1], self._new.domains[number : number + 1])
+                self._new.domains["moving"][number] = 0
+                for family in WAYS:
+                    new_entries = self._new.in_use(number, family)
+                    self._before[number, family] = Entries(new_entries.addresses.copy(), new_entries.ends.copy())
             else:
                 self._new.domains["id"][number] = self._old.domains["id"][number]
+        self.catch_up()
 
-    def complete(self) -> None:
-        """Carry the connections that came since; no packet may be in the old version any more.
+    def catch_up(self) -> None:
+        """Carry what has come, changed or gone in the old version since the last time.
 
-        Those of a domain whose region has grown meanwhile begin anew.
+        To be called before packets come to the new version, so that it knows nearly all of them, and again when none
+        can be in the old one any more. Where a region has grown in the new version, what it holds is let be.
         """
-        for number, families in self._carried.items():
-            for family, kind in _FAMILIES:
-                place = [f"connections{family}{part}" for part in ("", "_lines", "_used")]
-                if self._old.domains[number][place] == self._new.domains[number][place]:
-                    old, new = self._regions(number, family, kind)
-                    came = (old["meta"] != 0) & (new["meta"] == 0) & ~_same(old, families[family])
-                    carried = numpy.zeros(int(came.sum()), new.dtype)
-                    _copy_fields(old[came], carried)
-                    new[came] = carried
+        for (number, family), before in self._before.items():
+            old, new = self._old.in_use(number, family), self._new.in_use(number, family)
+            stays = self._old.place(number, family) == self._new.place(number, family)
+            if stays and len(new.ends) == len(before.ends):
+                self._before[number, family] = _follow(_steady(old), before, new)
 
     def _fits(self, number: int) -> bool:
-        row = self._old.domains[number]
-        ends = [int(row[f"connections{family}"]) + int(row[f"connections{family}_lines"]) for family, _ in _FAMILIES]
-        return max(ends) * LINE_BYTES <= len(self._new.memory)
-
-    def _carry(self, number: int) -> None:
-        _copy_fields(self._old.domains[number : number + 1], self._new.domains[number : number + 1])
-        self._new.domains["growing"][number] = 0
-        self._carried[number] = {}
-        for family, kind in _FAMILIES:
-            old, new = self._regions(number, family, kind)
-            self._carried[number][family] = steady = _steady(old)
-            _copy_fields(steady, new)
-
-    def _regions(self, number: int, family: str, kind: str) -> tuple[Records, Records]:
-        return self._old.region(number, family, kind), self._new.region(number, family, kind)
+        return all(sum(self._old.place(number, family)) <= len(self._new.table) for family in WAYS)
 
 
-def _steady(entries: Records) -> Records:
+def _follow(now: Entries, before: Entries, new: Entries) -> Entries:
+    """Let `new` have what is there `now`, where it still has what it was given before; return what it was given.
+
+    Where the old region has grown, set i of the new one is set i and others of the old one: those i + n * sets.
+    """
+    sets = len(new.ends)
+    given = Entries(now.addresses[:sets], now.ends[:sets])
+    changed = (given.ends != before.ends) | (given.addresses != before.addresses).any(axis=-1) & (given.ends != 0)
+    free = changed & (new.ends == before.ends)
+    new.addresses[free] = given.addresses[free]
+    new.ends[free] = given.ends[free]
+    others = now.ends != 0
+    others[:sets] &= changed & ~free
+    for number, way in numpy.argwhere(others).tolist():
+        _add(new, number % sets, now.addresses[number, way], now.ends[number, way])
+    return given
+
+
+def _add(entries: Entries, number: int, addresses: Words, end: numpy.uint64) -> None:
+    """Give a connection an empty place of a set, if there is one, and the set does not have it already."""
+    ends = entries.ends[number]
+    balanced = int(end) & _TRANSLATED and not int(end) & _LENT  # it may have another member by now
+    differences = (ends ^ end) & numpy.uint64(_PROTOCOL if balanced else _PROTOCOL | _PORTS)
+    same = (differences == 0) & (entries.addresses[number] == addresses).all(axis=-1)
+    empty = numpy.flatnonzero(ends == 0)
+    if len(empty) and not same.any():
+        entries.addresses[number, empty[0]] = addresses
+        entries.ends[number, empty[0]] = end
+
+
+def _steady(entries: Entries) -> Entries:
     """A copy without the entries that programs change at this moment: they write an entry's end last."""
-    meta = entries["meta"].copy()
-    found = entries.copy()
-    found["meta"] = numpy.where(entries["meta"] == meta, meta, 0)
-    return found
-
-
-def _same(entries: Records, before: Records) -> Any:
-    """Tell which entries are the same connections as before, whatever has become of them."""
-    same = (entries["meta"] & 0xFF == before["meta"] & 0xFF) & (before["meta"] != 0)
-    for name in ("low", "high", "low_port", "high_port"):
-        equal = entries[name] == before[name]
-        same &= equal if equal.ndim == 1 else equal.all(axis=1)
-    return same
+    ends, addresses = entries.ends.copy(), entries.addresses.copy()
+    steady = (entries.ends == ends) & (ends & numpy.uint64(_GENERATION) != 0)
+    return Entries(addresses, numpy.where(steady, ends, numpy.uint64(0)))
 
 
 def _copy_fields(source: Records, target: Records) -> None:

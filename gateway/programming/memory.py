@@ -2,12 +2,11 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 from uuid import UUID
 
 import numpy
-import numpy.typing
 
+from gateway.datapath.connections import LINES_OF_SET, WAYS, WORDS_PER_LINE, Entries, Words
 from gateway.datapath.grace import grace
 from gateway.datapath.layout import Layout
 from gateway.datapath.loader import Datapath
@@ -15,9 +14,9 @@ from gateway.programming.block import LINE_BYTES, Bytes, CapacityError
 from gateway.programming.space import Space
 
 CONNECTION_LINES = 4096  # 4 IPv4 connections each
-CONNECTION_LINES6 = 2048  # an IPv6 connection each
-CONNECTION_LINES_AT_FIRST = 64  # 4 KB each; the programs take more into use when they need it
-CONNECTION_LINES6_AT_FIRST = 64
+CONNECTION_LINES6 = 256 * LINES_OF_SET["6"]  # 8 IPv6 connections to a set
+CONNECTION_SETS_AT_FIRST = 64  # 4 KB; the programs take more into use when they need it
+CONNECTION_SETS6_AT_FIRST = 16  # 5 KB
 CHUNK_LINES = 1 << 16  # of the arena, 4 MB: a domain's block must fit
 
 # Within the word that ends a connection: ports, and struct connection's meta in the upper half. Within the last word of
@@ -27,8 +26,6 @@ _TRANSLATED = numpy.uint64(1 << 44)
 _RULE_SHIFT = numpy.uint64(48)
 _MEMBER_MASK = numpy.uint64(0xFFFF)
 _COUNTERS = ("traffic", "drops", "answer_budgets", "fragment_budgets")  # of domains; an older version may lack some
-
-Words: TypeAlias = numpy.typing.NDArray[numpy.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,7 @@ class Memory:
         self._tables = maps["tables"].records(layout.struct("table_word"))
         self._choices = maps["choices"].records(layout.struct("table_word"))
         self._domains = maps["domains"].records(layout.struct("domain"))
-        self._connections = maps["connections"].mmap().view(numpy.uint64).reshape(-1, 8)
+        self._connections = maps["connections"].mmap().view(numpy.uint64).reshape(-1, WORDS_PER_LINE)
         self._space = Space("the table memory", len(self._arena) // LINE_BYTES, CHUNK_LINES)
         self._connection_space = Space("the connection table", maps["connections"].max_entries)
         self._counters = [maps[name] for name in _COUNTERS if name in maps]
@@ -225,7 +222,7 @@ class Memory:
         self._connections[six : six + CONNECTION_LINES6] = 0
         row["connections4"], row["connections6"] = four, six
         row["connections4_lines"], row["connections6_lines"] = CONNECTION_LINES, CONNECTION_LINES6
-        row["connections4_used"], row["connections6_used"] = CONNECTION_LINES_AT_FIRST, CONNECTION_LINES6_AT_FIRST
+        row["connections4_used"], row["connections6_used"] = CONNECTION_SETS_AT_FIRST, CONNECTION_SETS6_AT_FIRST
 
     def forget_connections_of(self, number: int, generation: int) -> None:
         """Remove what is left from the last time that the access lists had this generation number."""
@@ -249,13 +246,9 @@ class Memory:
 
     def _regions(self, number: int) -> Iterator[tuple[Words, Words]]:
         """Each family's connections of a domain: the last word of the addresses, and the word that ends the entry."""
-        row = self._domains[number]
-        four, six = (
-            self._connections[int(row[f"connections{family}"]) :][: int(row[f"connections{family}_lines"])]
-            for family in ("4", "6")
-        )
-        yield four[:, 0::2], four[:, 1::2]
-        yield six[:, 3], six[:, 4]
+        for family in WAYS:
+            entries = Entries.of_domain(self._connections, self._domains[number], family)
+            yield entries.addresses[:, :, -1], entries.ends
 
     def _found(self, line: int, lines: int) -> Placed:
         self._space.claim(line, lines)

@@ -13,6 +13,7 @@ import numpy
 
 from gateway.configuration import load
 from gateway.datapath.build import build
+from gateway.datapath.connections import WORDS_PER_LINE, Entries
 from gateway.datapath.layout import Layout
 from gateway.datapath.loader import Datapath
 from gateway.datapath.pins import PinDirectory
@@ -89,14 +90,11 @@ class GatewayUnderTest:
     def connections_in_use(self, family: Literal["IPv4", "IPv6"]) -> tuple[int, int]:
         """Return how many connections there are, and the bytes of the table that are in use for them."""
         domains = self._datapath.maps["domains"].records(self._layout.struct("domain"))
-        table = self._datapath.maps["connections"].mmap().view(numpy.uint64).reshape(-1, LINE_BYTES // 8)
-        number, ends = ("4", slice(1, None, 2)) if family == "IPv4" else ("6", slice(4, 5))
-        entries, lines = 0, 0
-        for row in domains[domains[f"connections{number}_lines"] > 0]:
-            first, used = int(row[f"connections{number}"]), int(row[f"connections{number}_used"])
-            entries += int(numpy.count_nonzero(table[first : first + used, ends]))
-            lines += used
-        return entries, lines * LINE_BYTES
+        table = self._datapath.maps["connections"].mmap().view(numpy.uint64).reshape(-1, WORDS_PER_LINE)
+        number = family.removeprefix("IPv")
+        regions = [Entries.in_use(table, row, number) for row in domains[domains[f"connections{number}_lines"] > 0]]
+        connections = sum(int(numpy.count_nonzero(region.ends)) for region in regions)
+        return connections, sum(region.ends.nbytes + region.addresses.nbytes for region in regions)
 
     def close(self) -> None:
         self._lifetime.close()

@@ -2,6 +2,7 @@
 
 import numpy
 
+from gateway.datapath.connections import WORDS_PER_LINE, Entries
 from tests.datapath.programs_under_test import ProgramsUnderTest
 
 PORTS = 0xFFFFFFFF  # of the word that ends an entry: a translated connection has its member and its lent port there
@@ -9,9 +10,9 @@ META_SHIFT = 32
 
 
 class Evictions:
-    """Notices when an IPv6 flow gave its place to another, as happens where four others are in all of one's places.
+    """Notices when an IPv6 flow gave its place to another, as happens where those in all of its places can go nowhere.
 
-    An IPv4 flow has eight places: with as many flows as are compared there is always room for it.
+    IPv4 has room for eight times as many flows: with as many as are compared there is always a place.
     """
 
     def __init__(self, programs: ProgramsUnderTest) -> None:
@@ -19,7 +20,7 @@ class Evictions:
         states = layout.enum("connection_state")
         self._programs = programs
         self._domains = programs.datapath.maps["domains"].records(layout.struct("domain"))
-        self._lines = programs.datapath.maps["connections"].mmap().view(numpy.uint64).reshape(-1, 8)
+        self._lines = programs.datapath.maps["connections"].mmap().view(numpy.uint64).reshape(-1, WORDS_PER_LINE)
         self._translated = states["CONNECTION_TRANSLATED"] << META_SHIFT + 8
         kind = 0xFF << META_SHIFT | states["CONNECTION_FRAGMENT"] << META_SHIFT + 8 | self._translated
         self._mask = numpy.array([-1, -1, -1, -1, kind | PORTS]).view(numpy.uint64)
@@ -34,7 +35,8 @@ class Evictions:
         """Whether one did since the last call, in the routing domain. Fails if the table could have grown instead."""
         number = next((number for number, one in self._programs.numbers.items() if one == rdid), 0)
         row = self._domains[number]
-        lines = self._lines[int(row["connections6"]) :][: int(row["connections6_lines"]), :5] & self._mask
+        entries = Entries.of_domain(self._lines, row, "6")
+        lines = numpy.concatenate([entries.addresses, entries.ends[:, :, None]], axis=-1).reshape(-1, 5) & self._mask
         before = self._seen.get(number)
         if before is not None and numpy.array_equal(lines, before):
             return False
@@ -43,7 +45,7 @@ class Evictions:
         self._seen[number], self._known[number] = lines, flows
         if not gone or not come:
             return False
-        assert row["connections6_used"] == row["connections6_lines"], "a flow had to go while there was room"
+        assert row["connections6_used"] == len(entries.ends), "a flow had to go while there was room"
         return True
 
     def _flow(self, line: numpy.typing.NDArray[numpy.uint64]) -> bytes:

@@ -14,12 +14,14 @@ from gateway.adoption import Adopted, adopt
 from gateway.configuration import Datapath as DatapathSettings
 from gateway.configuration import GatewayConfiguration, Port
 from gateway.datapath import build
+from gateway.datapath.connections import WORDS_PER_LINE, Entries
 from gateway.datapath.layout import Layout
 from gateway.datapath.loader import Datapath
 from gateway.datapath.pins import PinDirectory
 from gateway.policy.balancing import BackendPool, BalancingRule, Frontend, LoadBalancer, PoolMember
 from gateway.policy.model import Policy
 from gateway.programming.encoding import mac_bytes
+from gateway.programming.memory import CONNECTION_SETS6_AT_FIRST, CONNECTION_SETS_AT_FIRST
 from gateway.programming.programmer import Programmer
 from gateway.underlay.network import Link
 from lb.pools import Choice, pool_states
@@ -51,27 +53,39 @@ class Version:
     datapath: Datapath
     programmer: Programmer
 
-    def region(self, rdid: str, family: str, kind: str) -> Any:
+    def row(self, rdid: str = BLUE) -> Any:
+        """A domain's struct domain."""
         layout = self.datapath.maps["domains"].layout()
-        row = self.datapath.maps["domains"].records(layout.struct("domain"))[self.programmer.numbers()[rdid]]
-        first, lines = int(row[f"connections{family}"]), int(row[f"connections{family}_lines"])
-        memory = self.datapath.maps["connections"].mmap()
-        return memory[first * 64 : (first + lines) * 64].view(layout.struct(kind))
+        rows = self.datapath.maps["domains"].records(layout.struct("domain"))
+        return rows[self.programmer.numbers()[rdid]]
+
+    def region(self, rdid: str, family: str) -> Entries:
+        table = self.datapath.maps["connections"].mmap().view(numpy.uint64).reshape(-1, WORDS_PER_LINE)
+        return Entries.of_domain(table, self.row(rdid), family)
 
     def clients(self, rdid: str = BLUE) -> dict[int, tuple[int, int]]:
         """Rule and member of each translated IPv4 connection, by its client."""
-        entries = self.region(rdid, "4", "connection")
-        there = entries[entries["meta"] != 0]
-        return {int(one["low"]): (int(one["high"]) >> 16, int(one["low_port"])) for one in there}
+        entries = self.region(rdid, "4")
+        there = entries.ends != 0
+        found = zip(entries.addresses[there][:, 0].tolist(), entries.ends[there].tolist(), strict=True)
+        return {address & 0xFFFFFFFF: (address >> 48, end & 0xFFFF) for address, end in found}
 
-    def connect(self, client: int, member: int, rule: int = 1) -> None:
-        """Write a connection of each family, as the programs do."""
-        meta = TCP | TRANSLATED | ANSWERED | IDLE
-        entries = self.region(BLUE, "4", "connection")
-        entries[client] = (client, 1234 | rule << 16, member, 0, meta)
-        six = self.region(BLUE, "6", "connection6")
-        for field, value in (("low", client), ("high", 1234), ("low_port", member), ("meta", meta)):
-            six[field][client] = value
+    def connect(self, client: int, member: int, rule: int = 1, grown: bool = False) -> None:
+        """Write a connection of each family, as the programs do, into the set with the client's number.
+
+        `grown`: into the set that is divided from that one when the regions double for the first time.
+        """
+        end = (TCP | TRANSLATED | ANSWERED | IDLE) << 32 | member
+        four, six = self.region(BLUE, "4"), self.region(BLUE, "6")
+        four.addresses[client + grown * CONNECTION_SETS_AT_FIRST, 0] = 1234 << 32 | rule << 48 | client
+        four.ends[client + grown * CONNECTION_SETS_AT_FIRST, 0] = end
+        six.addresses[client + grown * CONNECTION_SETS6_AT_FIRST, 0, 0] = client
+        six.ends[client + grown * CONNECTION_SETS6_AT_FIRST, 0] = end
+
+    def grow(self) -> None:
+        """Double both regions, as the programs do; what is there stays where it is."""
+        self.row()["connections4_used"] *= 2
+        self.row()["connections6_used"] *= 2
 
 
 class Machine:
@@ -121,14 +135,14 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def other_layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs with a field more in a domain's table and in connections."""
+    """The programs with a field more in a domain's table, and in what a line beside the arena can be."""
     directory = tmp_path_factory.mktemp("other")
     sources = directory / "bpf"
     shutil.copytree(build.SOURCE.parent, sources)
     for header, before, after in (
         ("tables.h", "\t__u32 generation; /*", "\t__u32 fresh;\n\t__u32 generation; /*"),
         ("tables.h", "\t__u32 padding[3];\n};\n\n/* Load", "\t__u32 padding[2];\n};\n\n/* Load"),
-        ("types.h", "\t__u32 meta;\n\t__u8 padding[24];", "\t__u32 meta;\n\t__u64 fresh;\n\t__u8 padding[16];"),
+        ("maps.h", "\tstruct neighbour6 neighbours6", "\t__u64 fresh[8];\n\tstruct neighbour6 neighbours6"),
     ):
         text = (sources / header).read_text()
         assert before in text
@@ -138,8 +152,8 @@ def other_layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def both_families(version: Version) -> tuple[dict[int, tuple[int, int]], list[int]]:
-    six = version.region(BLUE, "6", "connection6")
-    return version.clients(), six["low"][:, 0][six["meta"] != 0].tolist()
+    six = version.region(BLUE, "6")
+    return version.clients(), sorted(six.addresses[six.ends != 0][:, 0].tolist())
 
 
 def test_more_memory_keeps_connections_and_all_numbers(machine: Machine) -> None:
@@ -147,7 +161,7 @@ def test_more_memory_keeps_connections_and_all_numbers(machine: Machine) -> None
     state = pool_states(balanced(*MEMBERS).routing_domains[1], {})[CHOICE]
     down = {CHOICE: replace(state, members=(*state.members[:2], replace(state.members[2], state="down")))}
     assert old.programmer.health_changed(BLUE, down) == {}
-    for client in (5, 70, 2000):
+    for client in (5, 9, 14):
         old.connect(client, 1 + client % 3)
     before = both_families(old)
     new = machine.start(balanced(*MEMBERS), memory_mb=16)
@@ -168,6 +182,46 @@ def test_a_connection_that_came_before_the_switch_is_kept_too(machine: Machine) 
     assert new.clients() == {5: (1, 1)}
     machine.promote()
     assert both_families(new) == ({5: (1, 1), 6: (1, 2)}, [5, 6])
+
+
+def test_a_connection_that_another_gave_its_place_to_is_kept_and_one_that_ended_is_not(machine: Machine) -> None:
+    old = machine.start(balanced(*MEMBERS))
+    for client in (5, 6):
+        old.connect(client, 1)
+    new = machine.start(balanced(*MEMBERS), memory_mb=16)
+    for family in ("4", "6"):
+        entries = old.region(BLUE, family)
+        entries.addresses[5, 0, 0] += 100
+        entries.ends[6, 0] = 0
+    machine.promote()
+    assert both_families(new) == ({105: (1, 1)}, [105])
+
+
+def test_connections_are_kept_whose_region_grew_before_the_switch(machine: Machine) -> None:
+    old = machine.start(balanced(*MEMBERS))
+    for client in (5, 6):
+        old.connect(client, 1)
+    new = machine.start(balanced(*MEMBERS), memory_mb=16)
+    old.grow()
+    old.connect(6, 1, grown=True)  # there and at its place before, as for a moment while a region grows
+    for client in (5, 7):
+        old.connect(client, 2, grown=True)
+    for family in ("4", "6"):
+        old.region(BLUE, family).ends[5] = 0
+    machine.promote()
+    assert both_families(new) == ({5: (1, 2), 6: (1, 1), 7: (1, 2)}, [5, 6, 7])
+    assert {int(entries.ends[5:8, 0].all()) for entries in (new.region(BLUE, "4"), new.region(BLUE, "6"))} == {1}
+
+
+def test_what_the_new_version_knows_of_a_connection_is_not_undone(machine: Machine) -> None:
+    old = machine.start(balanced(*MEMBERS))
+    old.connect(5, 1)
+    new = machine.start(balanced(*MEMBERS), memory_mb=16)
+    old.connect(6, 2)
+    for client in (5, 6):
+        new.connect(client, 3)
+    machine.promote()
+    assert new.clients() == {5: (1, 3), 6: (1, 3)}
 
 
 def test_less_memory_keeps_the_numbers_of_domains(machine: Machine) -> None:
@@ -194,7 +248,7 @@ def test_a_policy_that_changed_meanwhile_gives_no_connection_to_another_machine(
 
 def test_another_layout_of_tables_and_connections_keeps_connections(machine: Machine, other_layouts: Path) -> None:
     old = machine.start(balanced(*MEMBERS))
-    for client in (5, 70, 2000):
+    for client in (5, 9, 14):
         old.connect(client, 1 + client % 3)
     before = both_families(old)
     new = machine.start(balanced(*MEMBERS), object_path=other_layouts)
@@ -202,7 +256,7 @@ def test_another_layout_of_tables_and_connections_keeps_connections(machine: Mac
     machine.promote()
     assert new.programmer.numbers() == old.programmer.numbers()
     assert both_families(new) == (before[0] | {6: (1, 2)}, sorted([*before[1], 6]))
-    assert "fresh" in (Layout.of(other_layouts).struct("connection6").names or ())
+    assert "fresh" in (Layout.of(other_layouts).struct("learned_line").names or ())
 
 
 def test_a_domain_that_went_meanwhile_leaves_no_number_and_no_connections(machine: Machine) -> None:

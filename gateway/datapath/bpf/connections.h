@@ -1,15 +1,17 @@
 /*
  * Flows that access lists have allowed. Each routing domain has a region of its own, so that no tenant's flood reaches another's
- * entries. A flow has two sets of places where it may be. A new one takes an empty or expired place, else the part of the region
- * that is in use grows until there is one, else it takes the place of the oldest unanswered flow, never an answered one's.
+ * entries. A flow has two sets of places where it may be. A new one takes an empty or expired place, else that of a flow which
+ * goes to its other set, else the part of the region that is in use grows until there is one, else it takes the place of the oldest
+ * unanswered flow, never an answered one's.
  */
 #pragma once
 
 #include "packet.h"
 
 #define WAYS4 8 /* of both sets together */
-#define WAYS6 4
-#define LINES_OF_SET6 2
+#define WAYS6 16
+#define LINES_OF_SET6 (1 + ENDS6_PER_LINE / ADDRESSES6_PER_LINE)
+#define WORDS_PER_LINE 8
 #define BEING_WRITTEN (1ull << 32) /* no generation */
 #define SECONDS_TO_TICKS(s) (((__u64)(s) * 1000000000 >> CONNECTION_TICK_SHIFT) + 1)
 
@@ -23,8 +25,8 @@ struct flow {
 };
 
 struct entry {
-	__u64 *addresses4, *addresses6; /* one word, four words */
-	__u64 *ports_and_meta; /* 0: empty. Written last, read first and again */
+	__u32 place; /* the number of its last word in the whole table */
+	__u64 *ports_and_meta; /* that word. 0: empty. Written last, read first and again */
 };
 
 static __always_inline __u32 meta_of(__u64 word)
@@ -198,17 +200,31 @@ static __always_inline __u32 way_of(const struct line *line, const struct wanted
 	return only_negative(zero_is_negative);
 }
 
-/* The entry of an IPv4 flow at a place, counted over the whole map from 1 on; 0: none. */
 static __always_inline bool entry_at_place(struct entry *entry, __u32 place)
 {
-	struct line *line = connection_line((place - 1) / CELLS_PER_LINE);
+	struct line *line = connection_line(place / WORDS_PER_LINE);
 
-	if (!place || !line)
+	if (!line)
 		return false;
-	__u64 *words = &line->words[((place - 1) % CELLS_PER_LINE) * 2];
-
-	*entry = (struct entry){.addresses4 = words, .ports_and_meta = words + 1};
+	*entry = (struct entry){place, &line->words[place % WORDS_PER_LINE]};
 	return true;
+}
+
+/* Both addresses of an IPv4 entry, low and high. */
+static __always_inline __u64 *addresses_at(__u32 place)
+{
+	struct line *line = connection_line(place / WORDS_PER_LINE);
+
+	return line ? &line->words[(place - 1) % WORDS_PER_LINE] : NULL;
+}
+
+/* Of an IPv6 entry, four words. */
+static __always_inline __u64 *addresses6_at(__u32 place)
+{
+	__u32 way = place % WORDS_PER_LINE;
+	struct line *line = connection_line(place / WORDS_PER_LINE + 1 + way / ADDRESSES6_PER_LINE);
+
+	return line ? &line->words[way % ADDRESSES6_PER_LINE * 4] : NULL;
 }
 
 static __always_inline __u32 ways_of(__u32 six)
@@ -216,28 +232,45 @@ static __always_inline __u32 ways_of(__u32 six)
 	return six ? WAYS6 : WAYS4;
 }
 
+static __always_inline __u32 sets_in_use(const struct domain *domain, __u32 six)
+{
+	return *(volatile __u32 *)(six ? &domain->connections6_used : &domain->connections4_used);
+}
+
+static __always_inline __u32 first_line(const struct domain *domain, __u32 six)
+{
+	return six ? domain->connections6 : domain->connections4;
+}
+
+/* In the region that begins at a line of the table. */
+static __always_inline __u32 place_in_set(__u32 first, __u32 set, __u32 way, __u32 six)
+{
+	if (six)
+		return (first + set * LINES_OF_SET6) * WORDS_PER_LINE + (way & (WAYS6 / 2 - 1));
+	return (first + set) * WORDS_PER_LINE + (way & (WAYS4 / 2 - 1)) * 2 + 1;
+}
+
 /* The first half of the ways is in the first set, the other half in the other. */
+static __always_inline __u32 set_of_way(const struct domain *domain, const struct flow *flow, __u32 six, __u32 way)
+{
+	return flow->hash >> (way >= ways_of(six) / 2 ? 16 : 0) & (sets_in_use(domain, six) - 1);
+}
+
 static __always_inline bool entry_at(struct entry *entry, const struct domain *domain, const struct flow *flow, __u32 six, __u32 way)
 {
-	__u32 choice = flow->hash >> (way >= ways_of(six) / 2 ? 16 : 0);
-	__u32 line = six ? domain->connections6 + (choice & (domain->connections6_used / LINES_OF_SET6 - 1)) * LINES_OF_SET6 + (way & 1) :
-			   domain->connections4 + (choice & (domain->connections4_used - 1));
-	struct line *at = connection_line(line);
-
-	if (!at)
-		return false;
-	way &= CELLS_PER_LINE - 1;
-	entry->addresses4 = &at->words[way * 2];
-	entry->addresses6 = at->words;
-	entry->ports_and_meta = six ? &at->words[4] : &at->words[way * 2 + 1];
-	return true;
+	return entry_at_place(entry, place_in_set(first_line(domain, six), set_of_way(domain, flow, six, way), way, six));
 }
 
 static __always_inline bool same_addresses(const struct entry *entry, const struct flow *flow, __u32 six)
 {
-	if (!six)
-		return *(volatile __u64 *)entry->addresses4 == ((__u64)flow->high[V4] << 32 | flow->low[V4]);
-	return same6((__u32 *)entry->addresses6, flow->low) && same6((__u32 *)entry->addresses6 + 4, flow->high);
+	if (six) {
+		__u32 *addresses = (void *)addresses6_at(entry->place);
+
+		return addresses && same6(addresses, flow->low) && same6(addresses + 4, flow->high);
+	}
+	__u64 *addresses = addresses_at(entry->place);
+
+	return addresses && *(volatile __u64 *)addresses == ((__u64)flow->high[V4] << 32 | flow->low[V4]);
 }
 
 static __always_inline bool is_entry_of(const struct entry *entry, const struct flow *flow, __u32 six, __u64 word)
@@ -289,6 +322,6 @@ static __always_inline void touch_connection(const struct entry *entry, __u64 wo
 	__u32 newer = (meta & 0xff) | state << CONNECTION_STATE_SHIFT | now_tick() << CONNECTION_SEEN_SHIFT |
 		      (__u32)generation << CONNECTION_GENERATION_SHIFT;
 
-	if (newer != meta)
-		*((volatile __u32 *)entry->ports_and_meta + 1) = newer;
+	if (newer != meta) /* the place may be another's by now */
+		__sync_val_compare_and_swap(entry->ports_and_meta, word, (__u64)newer << 32 | (__u32)word);
 }

@@ -165,7 +165,7 @@ static __always_inline int admit_known_flow(const struct packet *p, const struct
 	struct table_more *more = line_of(block, 1);
 	struct entry entry;
 
-	if (!domain || !entry_at(&entry, domain, flow, flow->six, way & (WAYS4 - 1)))
+	if (!domain || !entry_at(&entry, domain, flow, flow->six, way))
 		return DROP_INTERNAL;
 	if (meta >> CONNECTION_GENERATION_SHIFT != (more->generation & 0xff)) {
 		int verdict = ask_lists(p, block, from_initiator);

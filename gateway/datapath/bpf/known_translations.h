@@ -17,7 +17,7 @@ struct standing {
 	__u8 internet; /* it leaves by the Internet's routes */
 	__u8 from_client;
 	__u8 is_new; /* its connection has to be entered */
-	__u32 place; /* of its connection's entry, counted over the whole map from 1 on */
+	__u32 place; /* of its connection's entry */
 	__u64 word;  /* of that entry, or what is in its place */
 	__u64 key, new_word; /* of a new one's */
 };
@@ -70,7 +70,7 @@ static __always_inline enum finding find_entry(struct standing *s, const struct 
 			continue;
 		s->word = *(volatile __u64 *)&line->words[way * 2 + 1];
 		*addresses = *(volatile __u64 *)&line->words[way * 2];
-		s->place = number * CELLS_PER_LINE + way + 1;
+		s->place = number * WORDS_PER_LINE + way * 2 + 1;
 		return !((*addresses ^ key) & mask) && is_live(s->word, s->protocol) ? ENTRY_FOUND : ENTRY_DOUBTFUL;
 	}
 	return ENTRY_NONE;

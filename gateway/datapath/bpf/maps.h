@@ -54,7 +54,8 @@ union arena_line {
 union learned_line {
 	struct line line;
 	struct connection connections[CELLS_PER_LINE];
-	struct connection6 connection6;
+	struct connection6_end ends6[ENDS6_PER_LINE];
+	struct connection6_addresses addresses6[ADDRESSES6_PER_LINE];
 	struct neighbour neighbours[CELLS_PER_LINE];
 	struct neighbour6 neighbours6[CELLS6_PER_LINE];
 };

@@ -1,94 +1,7 @@
-/* A new flow gets a place, for which the part of its domain's region that is in use may have to grow. */
+/* A new flow gets a place, for which others may have to move, or the part of its domain's region that is in use has to grow. */
 #pragma once
 
-#include "connections.h"
-
-/* The part of a region in use doubles: what was in set i is in set i or i + sets then, as one more bit of its hash says. */
-struct growth {
-	__u32 first, used; /* lines */
-	__u32 six;
-	__u32 copied; /* 0: the first pass, which copies; 1: the second, which takes away what is elsewhere now */
-};
-
-static __always_inline bool moves(const struct growth *growth, __u32 hash, __u32 line)
-{
-	__u32 lines = growth->six ? LINES_OF_SET6 : 1;
-	__u32 sets = growth->used / lines, set = line / lines;
-
-	return ((hash & (sets - 1)) == set ? hash : hash >> 16) & sets;
-}
-
-static __always_inline __u32 hash_of_entry(__u32 low, __u32 high, __u32 client_port, __u64 word)
-{
-	__u32 meta = meta_of(word);
-
-	if (meta >> CONNECTION_STATE_SHIFT & CONNECTION_TRANSLATED)
-		return hash_of_client(low, client_port, meta);
-	return hash_of_flow(low, high, word, word >> 16, meta);
-}
-
-static __always_inline void move_entry(const struct growth *growth, __u64 *from, __u64 *to, __u64 *from_word, __u64 *to_word, int addresses)
-{
-	__u64 word = *(volatile __u64 *)from_word;
-
-	if (!growth->copied) {
-		for (int i = 0; i < addresses; i++)
-			to[i] = from[i];
-		*(volatile __u64 *)to_word = word;
-	} else if (__sync_val_compare_and_swap(from_word, word, 0) == word && from[0] == to[0]) {
-		*(volatile __u64 *)to_word = word; /* touched since it was copied */
-	}
-}
-
-static long move_line(__u32 line, struct growth *growth)
-{
-	struct line *from = connection_line(growth->first + line);
-	struct line *to = connection_line(growth->first + growth->used + line);
-
-	if (!from || !to)
-		return 1;
-	if (growth->six) {
-		__u32 *addresses = (void *)from->words;
-		__u64 word = from->words[4];
-
-		if (is_entry(word) && moves(growth, hash_of_entry(fold(addresses), fold(addresses + 4), addresses[4 + V4], word), line))
-			move_entry(growth, from->words, to->words, &from->words[4], &to->words[4], 4);
-		return 0;
-	}
-	for (int i = 0; i < CELLS_PER_LINE; i++) {
-		__u64 addresses = from->words[2 * i], word = from->words[2 * i + 1];
-
-		if (is_entry(word) && moves(growth, hash_of_entry(fold4(addresses), fold4(addresses >> 32), addresses >> 32, word), line))
-			move_entry(growth, &from->words[2 * i], &to->words[2 * i], &from->words[2 * i + 1], &to->words[2 * i + 1], 1);
-	}
-	return 0;
-}
-
-/* Done at once, by whoever found no place: some 0.1 ms for 10,000 flows. */
-__noinline int grow_connections(__u32 number, __u32 six)
-{
-	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
-
-	if (!domain)
-		return 0;
-	__u32 *used = six ? &domain->connections6_used : &domain->connections4_used;
-	struct growth growth = {
-		.first = six ? domain->connections6 : domain->connections4,
-		.used = *used,
-		.six = six,
-	};
-
-	if (growth.used * 2 > (six ? domain->connections6_lines : domain->connections4_lines))
-		return 0;
-	if (__sync_val_compare_and_swap(&domain->growing, 0, 1))
-		return 0;
-	bpf_loop(growth.used, move_line, &growth, 0);
-	*(volatile __u32 *)used = growth.used * 2;
-	growth.copied = 1;
-	bpf_loop(growth.used, move_line, &growth, 0);
-	*(volatile __u32 *)&domain->growing = 0;
-	return 1;
-}
+#include "moving_connections.h"
 
 #define DOUBLINGS 6 /* from what is in use at first to all of a region */
 #define PLACE_EMPTY (1 << 14)
@@ -140,18 +53,69 @@ __noinline int choose_place(__u32 number, const struct flow *flow, struct place 
 	return 0;
 }
 
-/* The same, where as much of the region is taken into use as it needs: doubled once, four flows may be in the way still. */
+/* Is this an entry's first set, and its second another one, where it would be found as well? */
+static __always_inline bool can_go(__u64 hash, __u32 set, __u32 mask)
+{
+	return hash && !(hash & ENTRY_IS_BOUND) && (hash & mask) == set && (hash >> 16 & mask) != set;
+}
+
+/*
+ * One of those in a flow's way goes from its first set to its second: who looks for it comes to the second later. Not where the region is
+ * full and an unanswered one can be forgotten.
+ */
+__noinline int vacate_place(__u32 number, const struct flow *flow, struct place *place)
+{
+	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
+
+	if (!domain || !flow || !place || (place->rank && !may_grow(domain, flow->six)) || __sync_val_compare_and_swap(&domain->moving, 0, 1))
+		return 0;
+	int vacated = 0;
+
+	for (__u32 way = 0; way < ways_of(flow->six) && !vacated; way++) {
+		__u32 set = set_of_way(domain, flow, flow->six, way), from = place_in_set(first_line(domain, flow->six), set, way, flow->six);
+		__u64 hash = hash_at(from, flow->six);
+
+		if (!can_go(hash, set, sets_in_use(domain, flow->six) - 1))
+			continue;
+		set = (__u32)hash >> 16 & (sets_in_use(domain, flow->six) - 1);
+		__u32 to = free_place(place_in_set(first_line(domain, flow->six), set, 0, flow->six), flow->six);
+
+		vacated = to && copy_entry(from, to, flow->six) && take_entry(from, to);
+		if (vacated)
+			*place = (struct place){PLACE_EMPTY, way, 0};
+	}
+	*(volatile __u32 *)&domain->moving = 0;
+	return vacated;
+}
+
+/* The best of a flow's places, where others have moved and as much of the region is taken into use as it needs. */
 __noinline int make_place(__u32 number, const struct flow *flow, struct place *place)
 {
 	if (!flow || !place)
 		return 0;
-	choose_place(number, flow, place);
-	for (__u32 i = 0; i < DOUBLINGS; i++) {
-		if (place->rank >= PLACE_EXPIRED || !grow_connections(number, flow->six))
-			break;
+	for (__u32 i = 0; i <= DOUBLINGS; i++) {
 		choose_place(number, flow, place);
+		if (place->rank >= PLACE_EXPIRED || vacate_place(number, flow, place) || !grow_connections(number, flow->six))
+			break;
 	}
 	return 0;
+}
+
+static __always_inline void write_addresses(__u32 place, const struct flow *flow, __u32 six)
+{
+	if (six) {
+		__u32 *addresses = (void *)addresses6_at(place);
+
+		if (!addresses)
+			return;
+		copy6(addresses, flow->low);
+		copy6(addresses + 4, flow->high);
+	} else {
+		__u64 *addresses = addresses_at(place);
+
+		if (addresses)
+			*(volatile __u64 *)addresses = (__u64)flow->high[V4] << 32 | flow->low[V4];
+	}
 }
 
 /* Writes a flow to a place that was chosen for it. */
@@ -164,25 +128,20 @@ __noinline int take_place(__u32 number, const struct flow *flow, const struct pl
 		return 0;
 	__u32 six = flow->six;
 
-	if (!place->rank || !entry_at(&entry, domain, flow, six, place->way & (WAYS4 - 1)))
+	if (!place->rank || !entry_at(&entry, domain, flow, six, place->way))
 		return 0;
 	__u32 state = flow->state | (flow->sender_high ? CONNECTION_INITIATOR_HIGH : 0);
 	__u32 meta = flow->protocol | state << CONNECTION_STATE_SHIFT | now_tick() << CONNECTION_SEEN_SHIFT | generation << CONNECTION_GENERATION_SHIFT;
 
 	if (__sync_val_compare_and_swap(entry.ports_and_meta, place->replaced, BEING_WRITTEN) != place->replaced)
 		return 0;
-	if (six) {
-		copy6((__u32 *)entry.addresses6, flow->low);
-		copy6((__u32 *)entry.addresses6 + 4, flow->high);
-	} else {
-		*(volatile __u64 *)entry.addresses4 = (__u64)flow->high[V4] << 32 | flow->low[V4];
-	}
+	write_addresses(entry.place, flow, six);
 	*(volatile __u64 *)entry.ports_and_meta = flow_word(flow, meta);
 	return 1;
 }
 
 /* A flow that finds no place goes on without an entry: its packets are asked about one by one. */
-__noinline int add_connection(__u32 number, const struct flow *flow, __u32 generation)
+static __always_inline int add_connection(__u32 number, const struct flow *flow, __u32 generation)
 {
 	struct place place = {};
 

@@ -6,7 +6,7 @@
 
 #include "new_connections.h"
 
-/* The best of an entry's places, counted over the whole map from 1 on, and what is there; 0: room has to be made first. */
+/* The best of an entry's places, and what is there; 0: room has to be made first. */
 static __always_inline __u32 choose_plain_place(const struct domain *domain, __u32 hash, __u64 *replaced)
 {
 	__u32 now = now_tick(), used = domain->connections4_used, best = 0, place = 0;
@@ -25,7 +25,7 @@ static __always_inline __u32 choose_plain_place(const struct domain *domain, __u
 			if (rank > best) {
 				best = rank;
 				*replaced = word;
-				place = number * CELLS_PER_LINE + way + 1;
+				place = number * WORDS_PER_LINE + way * 2 + 1;
 			}
 		}
 	}
@@ -35,10 +35,14 @@ static __always_inline __u32 choose_plain_place(const struct domain *domain, __u
 /* `word`: without the time. Another flow may have been quicker: then this one has no entry yet. */
 static __always_inline void take_plain_place(__u32 place, __u64 replaced, __u64 addresses, __u64 word)
 {
-	struct entry entry;
+	struct line *line = connection_line(place / WORDS_PER_LINE);
 
-	if (!entry_at_place(&entry, place) || __sync_val_compare_and_swap(entry.ports_and_meta, replaced, BEING_WRITTEN) != replaced)
+	if (!line)
 		return;
-	*(volatile __u64 *)entry.addresses4 = addresses;
-	*(volatile __u64 *)entry.ports_and_meta = word | (__u64)now_tick() << (32 + CONNECTION_SEEN_SHIFT);
+	__u64 *words = &line->words[place / 2 % CELLS_PER_LINE * 2];
+
+	if (__sync_val_compare_and_swap(&words[1], replaced, BEING_WRITTEN) != replaced)
+		return;
+	*(volatile __u64 *)words = addresses;
+	*(volatile __u64 *)&words[1] = word | (__u64)now_tick() << (32 + CONNECTION_SEEN_SHIFT);
 }

@@ -67,16 +67,45 @@ static __always_inline void seek_fragment(struct sought *sought, const struct pa
 static __always_inline bool fits(const struct sought *sought, const struct entry *entry, __u64 word)
 {
 	const struct flow *flow = &sought->flow;
-	__u32 six = flow->six;
-	__u32 high = six ? ((__u32 *)entry->addresses6)[4 + V4] : *entry->addresses4 >> 32;
+	__u32 high;
 
 	if (sought->by == BY_NAT_PORT)
 		return (__u16)(word >> 16) == flow->high_port;
-	if (six ? !same6((__u32 *)entry->addresses6, flow->low) : (__u32)*entry->addresses4 != flow->low[V4])
-		return false;
+	if (flow->six) {
+		__u32 *addresses = (void *)addresses6_at(entry->place);
+
+		if (!addresses || !same6(addresses, flow->low))
+			return false;
+		high = addresses[4 + V4];
+	} else {
+		__u64 *addresses = addresses_at(entry->place);
+
+		if (!addresses || (__u32)*addresses != flow->low[V4])
+			return false;
+		high = *addresses >> 32;
+	}
 	if (sought->by == BY_CLIENT)
 		return (__u16)high == (__u16)flow->high[V4];
 	return high == flow->high[V4] && (sought->by != BY_REMOTE || (__u16)word == flow->low_port);
+}
+
+static __always_inline void read_client(struct flow *flow, __u32 place)
+{
+	if (flow->six) {
+		__u32 *addresses = (void *)addresses6_at(place);
+
+		if (!addresses)
+			return;
+		copy6(flow->low, addresses);
+		flow->high[V4] = addresses[4 + V4];
+	} else {
+		__u64 *addresses = addresses_at(place);
+
+		if (!addresses)
+			return;
+		flow->low[V4] = *addresses;
+		flow->high[V4] = *addresses >> 32;
+	}
 }
 
 /* Fills in what the entry has. Returns whether there is one. */
@@ -100,13 +129,7 @@ __noinline int find_translation(__u32 number, struct sought *sought)
 			continue;
 		if (skipped++ < sought->skip)
 			continue;
-		if (six) {
-			copy6(flow->low, (__u32 *)entry.addresses6);
-			flow->high[V4] = ((__u32 *)entry.addresses6)[4 + V4];
-		} else {
-			flow->low[V4] = *entry.addresses4;
-			flow->high[V4] = *entry.addresses4 >> 32;
-		}
+		read_client(flow, entry.place);
 		if (*(volatile __u64 *)entry.ports_and_meta != word)
 			continue;
 		flow->low_port = word;
@@ -124,7 +147,7 @@ static __always_inline void touch_translation(__u32 number, const struct sought 
 	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
 	struct entry entry;
 
-	if (domain && entry_at(&entry, domain, &sought->flow, sought->flow.six, sought->way & (WAYS4 - 1)))
+	if (domain && entry_at(&entry, domain, &sought->flow, sought->flow.six, sought->way))
 		touch_connection(&entry, sought->flow.word, from_client, tcp_flags, meta_of(sought->flow.word) >> CONNECTION_GENERATION_SHIFT);
 }
 
@@ -134,7 +157,7 @@ static __always_inline void forget_translation(__u32 number, const struct sought
 	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
 	struct entry entry;
 
-	if (domain && entry_at(&entry, domain, &sought->flow, sought->flow.six, sought->way & (WAYS4 - 1)))
+	if (domain && entry_at(&entry, domain, &sought->flow, sought->flow.six, sought->way))
 		__sync_val_compare_and_swap(entry.ports_and_meta, sought->flow.word, 0);
 }
 

@@ -21,10 +21,10 @@ struct domain {
 	__u32 connections6;
 	__u32 connections6_lines;
 	__u8 id[16]; /* RDID */
-	/* written by the programs: lines in use, powers of two, and whether somebody is at making them more */
+	/* written by the programs: sets in use, powers of two, and whether somebody moves flows */
 	__u32 connections4_used;
 	__u32 connections6_used;
-	__u32 growing;
+	__u32 moving;
 	__u8 padding[20];
 };
 
@@ -69,12 +69,18 @@ struct connection {
 	__u32 meta;
 };
 
-struct connection6 {
-	__u32 low[4], high[4];
+/* Eight to a set of five lines: the first holds their ends, the others two pairs of addresses each. */
+struct connection6_end {
 	__u16 low_port, high_port;
 	__u32 meta;
-	__u8 padding[24];
 };
+
+struct connection6_addresses {
+	__u32 low[4], high[4];
+};
+
+#define ENDS6_PER_LINE 8
+#define ADDRESSES6_PER_LINE 2
 
 /* meta: protocol 8 | state 5 | seen 11 | generation of the access lists that allowed it 8 (0: empty entry) */
 #define CONNECTION_STATE_SHIFT 8
@@ -196,9 +202,10 @@ IS_A_LINE(endpoint);
 IS_A_LINE(port);
 IS_A_LINE(domain);
 IS_A_LINE(root);
-IS_A_LINE(connection6);
 _Static_assert(sizeof(struct cell) * CELLS_PER_LINE == LINE_BYTES, "cells must fill a line");
 _Static_assert(sizeof(struct cell6) * CELLS6_PER_LINE == LINE_BYTES, "IPv6 cells must fill a line");
 _Static_assert(sizeof(struct connection) * CELLS_PER_LINE == LINE_BYTES, "connections must fill a line");
+_Static_assert(sizeof(struct connection6_end) * ENDS6_PER_LINE == LINE_BYTES, "IPv6 connections' ends must fill a line");
+_Static_assert(sizeof(struct connection6_addresses) * ADDRESSES6_PER_LINE == LINE_BYTES, "IPv6 connections' addresses must fill a line");
 _Static_assert(sizeof(struct neighbour) * CELLS_PER_LINE == LINE_BYTES, "neighbours must fill a line");
 _Static_assert(sizeof(struct neighbour6) * CELLS6_PER_LINE == LINE_BYTES, "IPv6 neighbours must fill a line");

@@ -26,7 +26,7 @@ from tests.unit.programming.arena import layout
 
 LINES = ("line", "directory", "directory_more", "rewrite", "table", "table_more", "subnet", "next_hop", "classifier")
 LINES += ("table_services", "table_compartment", "frontend", "rule", "translated", "choice")
-LINES += ("search_node", "endpoint", "port", "domain", "root", "connection6")
+LINES += ("search_node", "endpoint", "port", "domain", "root")
 PARTS_OF_A_LINE = {
     "member": 2,
     "access_rule": 4,
