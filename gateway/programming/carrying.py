@@ -4,6 +4,7 @@ Entries keep their places, so regions are carried only if a line of them is the 
 connections begin anew, and so do those of a region that does not fit into the new map.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -38,7 +39,7 @@ class _Side:
         return cls(layout, domains, maps["connections"].mmap().view(numpy.uint64).reshape(-1, WORDS_PER_LINE))
 
     def kinds(self) -> list[Any]:
-        fields = self.layout.struct("learned_line").fields or {}
+        fields: Mapping[str, Any] = self.layout.struct("learned_line").fields or {}
         return [fields.get(name) for name in _OF_A_LINE]
 
     def place(self, number: int, family: str) -> tuple[int, int]:
