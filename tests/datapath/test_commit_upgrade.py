@@ -133,22 +133,26 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         Datapath.adopt(pins).remove()
 
 
-@pytest.fixture(scope="module")
-def other_layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs with a field more in a domain's table, and in what a line beside the arena can be."""
-    directory = tmp_path_factory.mktemp("other")
+def compiled(directory: Path, *changes: tuple[str, str, str]) -> Path:
+    """The programs with changes to their headers: of which one, from what, to what."""
     sources = directory / "bpf"
     shutil.copytree(build.SOURCE.parent, sources)
-    for header, before, after in (
-        ("tables.h", "\t__u32 generation; /*", "\t__u32 fresh;\n\t__u32 generation; /*"),
-        ("tables.h", "\t__u32 padding[3];\n};\n\n/* Load", "\t__u32 padding[2];\n};\n\n/* Load"),
-        ("maps.h", "\tstruct neighbour6 neighbours6", "\t__u64 fresh[8];\n\tstruct neighbour6 neighbours6"),
-    ):
+    for header, before, after in changes:
         text = (sources / header).read_text()
         assert before in text
         (sources / header).write_text(text.replace(before, after))
-    source = sources / build.SOURCE.name
-    return build.build(source, directory / build.object_path().name)
+    return build.build(sources / build.SOURCE.name, directory / build.object_path().name)
+
+
+@pytest.fixture(scope="module")
+def other_layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs with a field more in a domain's table, and in what a line beside the arena can be."""
+    return compiled(
+        tmp_path_factory.mktemp("other"),
+        ("tables.h", "\t__u32 generation; /*", "\t__u32 fresh;\n\t__u32 generation; /*"),
+        ("tables.h", "\t__u32 padding[3];\n};\n\n/* Load", "\t__u32 padding[2];\n};\n\n/* Load"),
+        ("maps.h", "\tstruct neighbour6 neighbours6", "\t__u64 fresh[8];\n\tstruct neighbour6 neighbours6"),
+    )
 
 
 def both_families(version: Version) -> tuple[dict[int, tuple[int, int]], list[int]]:
@@ -257,6 +261,18 @@ def test_another_layout_of_tables_and_connections_keeps_connections(machine: Mac
     assert new.programmer.numbers() == old.programmer.numbers()
     assert both_families(new) == (before[0] | {6: (1, 2)}, sorted([*before[1], 6]))
     assert "fresh" in (Layout.of(other_layouts).struct("learned_line").names or ())
+
+
+def test_connections_begin_anew_where_their_entries_are_others(machine: Machine, tmp_path: Path) -> None:
+    old = machine.start(balanced(*MEMBERS))
+    old.connect(5, 1)
+    others = compiled(tmp_path, ("types.h", "\t__u32 low[4], high[4];", "\t__u32 high[4], low[4];"))
+    new = machine.start(balanced(*MEMBERS), object_path=others)
+    old.connect(6, 2)
+    machine.promote()
+    assert new.programmer.numbers() == old.programmer.numbers()
+    assert both_families(new) == ({}, [])
+    assert new.programmer.verify() == {}
 
 
 def test_a_domain_that_went_meanwhile_leaves_no_number_and_no_connections(machine: Machine) -> None:

@@ -145,13 +145,13 @@ def wait_for_answers(lab: RunningLab, servers: set[str]) -> None:
 
 
 def other_layout(directory: Path) -> Path:
-    """Compile the programs with a field more in connections of IPv6; return the directory of the object."""
+    """Compile the programs with another kind of line in their table of connections; return the object's directory."""
     sources = directory / "bpf"
     shutil.copytree(build.SOURCE.parent, sources)
-    types = sources / "types.h"
-    before, after = "\t__u32 meta;\n\t__u8 padding[24];", "\t__u32 meta;\n\t__u64 fresh;\n\t__u8 padding[16];"
-    assert before in types.read_text()
-    types.write_text(types.read_text().replace(before, after))
+    maps = sources / "maps.h"
+    before = "\tstruct neighbour6 neighbours6"
+    assert before in maps.read_text()
+    maps.write_text(maps.read_text().replace(before, f"\t__u64 fresh[8];\n{before}"))
     return build.build(sources / build.SOURCE.name, directory / build.object_path().name).parent
 
 
