@@ -266,7 +266,7 @@ def test_another_layout_of_tables_and_connections_keeps_connections(machine: Mac
 def test_connections_begin_anew_where_their_entries_are_others(machine: Machine, tmp_path: Path) -> None:
     old = machine.start(balanced(*MEMBERS))
     old.connect(5, 1)
-    others = compiled(tmp_path, ("types.h", "\t__u32 low[4], high[4];", "\t__u32 high[4], low[4];"))
+    others = compiled(tmp_path / "other", ("types.h", "\t__u32 low[4], high[4];", "\t__u32 high[4], low[4];"))
     new = machine.start(balanced(*MEMBERS), object_path=others)
     old.connect(6, 2)
     machine.promote()

@@ -82,32 +82,39 @@ __noinline int copy_entry(__u32 from, __u32 to, __u32 six)
 		return 0;
 	__u64 there = __sync_val_compare_and_swap(end, 0, BEING_WRITTEN);
 
+	asm volatile("" : "+r"(from), "+r"(to)); /* what clang would keep of them does not fit on the stack: 32 bytes are left */
 	if (there)
 		return (__u32)there == (__u32)word && same_or_copied(from, to, six, false);
 	same_or_copied(from, to, six, true);
+	end = end_at(from);
+	bool stayed = end && is_entry(word) && *(volatile __u64 *)end == word;
+
 	end = end_at(to);
 	if (!end)
 		return 0;
-	*(volatile __u64 *)end = word;
-	return 1;
+	*(volatile __u64 *)end = stayed ? word : 0;
+	return stayed;
 }
 
 /*
  * Takes away an entry after it was copied: in this order, whoever looks for it meanwhile meets it at the one place or the other.
- * Returns whether it has moved: one that is touched at this moment stays in both.
+ * Returns whether it has moved: one that is touched or goes at this moment has not, and `undoes` forgets the copy then.
  */
-__noinline int take_entry(__u32 from, __u32 to)
+__noinline int take_entry(__u32 from, __u32 to, __u32 undoes)
 {
 	__u64 *old = end_at(from), *new = end_at(to);
 
 	if (!old || !new)
 		return 0;
-	__u64 word = *(volatile __u64 *)old;
+	__u64 word = *(volatile __u64 *)old, copy = *(volatile __u64 *)new;
 
-	if (__sync_val_compare_and_swap(old, word, 0) != word)
-		return 0;
-	*(volatile __u64 *)new = word; /* as it was touched since it was copied */
-	return 1;
+	if (is_entry(word) && (__u32)word == (__u32)copy && __sync_val_compare_and_swap(old, word, 0) == word) {
+		__sync_val_compare_and_swap(new, copy, word); /* as it was touched since it was copied */
+		return 1;
+	}
+	if (undoes)
+		__sync_val_compare_and_swap(new, copy, 0);
+	return 0;
 }
 
 /* The part of a region in use doubles: what was in set i is in set i or i + sets then, as one more bit of its hash says. */
@@ -124,7 +131,7 @@ static long move_up(__u32 number, struct growth *growth)
 	__u32 hash = hash_at(from, six);
 
 	if (((hash & (growth->sets - 1)) == set ? hash : hash >> 16) & growth->sets && copy_entry(from, to, six) && growth->takes)
-		take_entry(from, to);
+		take_entry(from, to, false);
 	return 0;
 }
 

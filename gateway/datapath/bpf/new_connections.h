@@ -80,7 +80,7 @@ __noinline int vacate_place(__u32 number, const struct flow *flow, struct place 
 		set = (__u32)hash >> 16 & (sets_in_use(domain, flow->six) - 1);
 		__u32 to = free_place(place_in_set(first_line(domain, flow->six), set, 0, flow->six), flow->six);
 
-		vacated = to && copy_entry(from, to, flow->six) && take_entry(from, to);
+		vacated = to && copy_entry(from, to, flow->six) && take_entry(from, to, true);
 		if (vacated)
 			*place = (struct place){PLACE_EMPTY, way, 0};
 	}
