@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from gateway.datapath.connections import LINES_OF_SET
 from gateway.datapath.model.translation import NAT_PORT_LOW, Key, client_hash
 from gateway.datapath.model.verdict import Verdict
 from gateway.datapath.model.world import World
@@ -32,8 +33,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProgramsUnder
 def use_all_places(programs: ProgramsUnderTest) -> None:
     """Then hardly a connection is in its second set, where the programs take its port from other bits of the hash."""
     rows = programs.datapath.maps["domains"].records(programs.layout.struct("domain"))
-    for version in ("connections4", "connections6"):
-        rows[f"{version}_used"] = rows[f"{version}_lines"]
+    for family, lines in LINES_OF_SET.items():
+        rows[f"connections{family}_used"] = rows[f"connections{family}_lines"] // lines
 
 
 def compare(programs: ProgramsUnderTest, world: World, random: Random) -> int:
