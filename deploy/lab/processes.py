@@ -81,7 +81,9 @@ class Processes:
                 name, pid, started = line.split()
                 yield Process(name, int(pid), started)
 
-    def wait(self, process: Process, condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+    def wait(
+        self, process: Process, condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS
+    ) -> None:
         """Wait until the process meets the condition. Errors: ProcessError when it dies or the time is over."""
 
         def met() -> bool:
