@@ -12,6 +12,7 @@
 #define WAYS6 16
 #define LINES_OF_SET6 (1 + ENDS6_PER_LINE / ADDRESSES6_PER_LINE)
 #define WORDS_PER_LINE 8
+#define NAT_PORT_LOW ((1 << BLOCK_SHIFT) - 1) /* no region has more sets */
 #define BEING_WRITTEN (1ull << 32) /* no generation */
 #define SECONDS_TO_TICKS(s) (((__u64)(s) * 1000000000 >> CONNECTION_TICK_SHIFT) + 1)
 
@@ -48,6 +49,12 @@ static __always_inline __u32 hash_of_flow(__u32 low, __u32 high, __u16 low_port,
 static __always_inline __u32 hash_of_client(__u32 client, __u16 port, __u8 protocol)
 {
 	return mix(client ^ mix(port * 0x9E3779B1 + protocol));
+}
+
+/* The low bits of a port that is lent to a connection are those of the set that it is in: its reply knows nothing else. */
+static __always_inline __u32 hash_of_lent_port(__u16 port)
+{
+	return (bpf_ntohs(port) & NAT_PORT_LOW) * 0x10001;
 }
 
 static __always_inline void flow_of(struct flow *flow, const __u32 *source, const __u32 *destination, __u16 source_port,

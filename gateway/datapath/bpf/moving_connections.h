@@ -3,10 +3,8 @@
 
 #include "connections.h"
 
-#define ENTRY_IS_BOUND (1ull << 32)
-
-/* The hash of the entry at a place, ENTRY_IS_BOUND: and a port that was lent to it leads to this set; 0: there is none. */
-__noinline __u64 hash_at(__u32 place, __u32 six)
+/* The hash of the entry at a place, as far as it decides about sets; 0: there is none. */
+__noinline __u32 hash_at(__u32 place, __u32 six)
 {
 	struct entry entry;
 
@@ -34,9 +32,12 @@ __noinline __u64 hash_at(__u32 place, __u32 six)
 	}
 	if (!is_entry(word))
 		return 0;
-	if (!(meta_of(word) >> CONNECTION_STATE_SHIFT & CONNECTION_TRANSLATED))
-		return hash_of_flow(low, high, word, word >> 16, meta_of(word));
-	return hash_of_client(low, last, meta_of(word)) | ((__u16)(word >> 16) ? ENTRY_IS_BOUND : 0);
+	__u32 state = meta_of(word) >> CONNECTION_STATE_SHIFT;
+	__u16 lent = word >> 16;
+
+	if (!(state & CONNECTION_TRANSLATED))
+		return hash_of_flow(low, high, word, lent, meta_of(word));
+	return lent && !(state & CONNECTION_FRAGMENT) ? hash_of_lent_port(lent) : hash_of_client(low, last, meta_of(word));
 }
 
 /* Of two entries: have they the same addresses? `copies`: they have then. */

@@ -54,9 +54,9 @@ __noinline int choose_place(__u32 number, const struct flow *flow, struct place 
 }
 
 /* Is this an entry's first set, and its second another one, where it would be found as well? */
-static __always_inline bool can_go(__u64 hash, __u32 set, __u32 mask)
+static __always_inline bool can_go(__u32 hash, __u32 set, __u32 mask)
 {
-	return hash && !(hash & ENTRY_IS_BOUND) && (hash & mask) == set && (hash >> 16 & mask) != set;
+	return hash && (hash & mask) == set && (hash >> 16 & mask) != set;
 }
 
 /*
@@ -73,11 +73,11 @@ __noinline int vacate_place(__u32 number, const struct flow *flow, struct place 
 
 	for (__u32 way = 0; way < ways_of(flow->six) && !vacated; way++) {
 		__u32 set = set_of_way(domain, flow, flow->six, way), from = place_in_set(first_line(domain, flow->six), set, way, flow->six);
-		__u64 hash = hash_at(from, flow->six);
+		__u32 hash = hash_at(from, flow->six);
 
 		if (!can_go(hash, set, sets_in_use(domain, flow->six) - 1))
 			continue;
-		set = (__u32)hash >> 16 & (sets_in_use(domain, flow->six) - 1);
+		set = hash >> 16 & (sets_in_use(domain, flow->six) - 1);
 		__u32 to = free_place(place_in_set(first_line(domain, flow->six), set, 0, flow->six), flow->six);
 
 		vacated = to && copy_entry(from, to, flow->six) && take_entry(from, to, true);

@@ -4,7 +4,6 @@
 #include "new_connections.h"
 #include "services.h"
 
-#define NAT_PORT_LOW ((1 << BLOCK_SHIFT) - 1) /* these bits of a given port choose its set, as those of the hash do: no region has more sets */
 #define ECHO_IDLE 6		     /* idle limits, in ticks */
 #define OUTBOUND_TCP_IDLE (8 << 3 | 2)
 #define OUTBOUND_UDP_IDLE (2 << 3 | 4)
@@ -54,7 +53,7 @@ static __always_inline void seek_nat_port(struct sought *sought, const struct pa
 
 	seek(sought, p, nobody, 0, 0, BY_NAT_PORT);
 	sought->flow.high_port = port;
-	sought->flow.hash = (bpf_ntohs(port) & NAT_PORT_LOW) * 0x10001;
+	sought->flow.hash = hash_of_lent_port(port);
 }
 
 /* A fragment has no ports: its id, and whom it is for, stand in their place. */

@@ -39,6 +39,7 @@ from tests.unit.model.test_model_balancing_errors import ROUTER_OUTSIDE, quoted,
 from tests.unit.model.test_model_balancing_fragments import datagram, in_fragments, rejoined
 
 TCP_NUMBER, UDP_NUMBER = 6, 17
+SETS_AT_FIRST, WAYS = 64, 4  # of a domain's region for IPv4, in the programs
 SHARED, SHARED6 = "198.51.100.85", "2001:db8:100::85"
 BLUES, REDS = "4096-20479", "24576-32767"
 
@@ -261,3 +262,22 @@ def test_many_connections_of_one_block_all_have_their_answers(gateway: Balancing
     assert min(given.values()) >= 61440
     for port, lent in given.items():
         assert ends(gateway.forwards(*outside(udp(CLIENT, 53, SHARED, lent))))[2:] == (VM1, port)
+
+
+def test_a_port_of_a_connections_other_set_leads_there_after_the_table_has_grown(gateway: Balancing) -> None:
+    """Both its sets are the same at first; the bit by which they differ later is that of the port."""
+    gateway.hold(shared("4096-8191"))
+    choices = {port: lent_to(VM1, port, UDP_NUMBER, "4096-8191") for port in range(1024, 65536)}
+    taker, wanted = next(
+        (other, port)
+        for port, (first, second) in choices.items()
+        if (first ^ second) & (2 * SETS_AT_FIRST - 1) == SETS_AT_FIRST
+        for other in choices
+        if other != port and choices[other][0] == first
+    )
+    lent = [ends(gateway.forwards(*inside(udp(VM1, port, CLIENT, 53))))[1] for port in (taker, wanted)]
+    assert lent == choices[wanted]
+    for number in range(3 * SETS_AT_FIRST * WAYS):
+        gateway.forwards(*outside(udp(CLIENT, 1024 + number, VIP, 53)))
+    answers = [gateway.forwards(*outside(udp(CLIENT, 53, SHARED, port))) for port in lent]
+    assert [ends(one) for one in answers] == [(CLIENT, 53, VM1, port) for port in (taker, wanted)]
