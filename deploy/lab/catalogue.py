@@ -15,6 +15,13 @@ def _corpnet(name: str, domain: str, *cloud_prefixes: str, port: str = "", vlan:
     )
 
 
+def _corpnets_on_vlans() -> tuple[Site, ...]:
+    return tuple(
+        _corpnet(f"{tenant}-corpnet", tenant, *TENANT_PREFIXES, port="corpnet", vlan=vlan)
+        for tenant, vlan in (("blue", 20), ("red", 30))
+    )
+
+
 def _office(name: str, domain: str) -> Site:
     routes = (("10.1.1.0/24", "10.9.0.254"),)
     return Site(name=name, domain=domain, addresses=("10.9.0.10/24",), routes=routes, port=name)
@@ -98,10 +105,7 @@ LABS = {
             title="two tenants whose CorpNets of equal addresses are two VLANs of the gateway's only network card",
             policy="corpnet-vlans.yaml",
             gateway_address="192.168.6.2/24",
-            sites=(
-                _corpnet("blue-corpnet", "blue", *TENANT_PREFIXES, port="corpnet", vlan=20),
-                _corpnet("red-corpnet", "red", *TENANT_PREFIXES, port="corpnet", vlan=30),
-            ),
+            sites=_corpnets_on_vlans(),
             one_nic=True,
         ),
         Lab(
@@ -109,10 +113,7 @@ LABS = {
             title="the same, where the provider network is a VLAN of that card too (the kernel needs 802.1Q devices)",
             policy="corpnet-vlans.yaml",
             gateway_address="192.168.6.2/24",
-            sites=(
-                _corpnet("blue-corpnet", "blue", *TENANT_PREFIXES, port="corpnet", vlan=20),
-                _corpnet("red-corpnet", "red", *TENANT_PREFIXES, port="corpnet", vlan=30),
-            ),
+            sites=_corpnets_on_vlans(),
             one_nic=True,
             provider_vlan=10,
         ),

@@ -7,11 +7,6 @@
  * What nearly all packets are, IPv4 with ports, as two words: functions of the first program have no room for more. Ends: source
  * above destination. Rest: their ports in the same order, in 32 bits; then protocol, TCP's flags, generation of the lists in force.
  */
-static __always_inline bool is_plain(const struct packet *p)
-{
-	return !is_six(p) && !p->fragment && has_ports(p->protocol);
-}
-
 static __always_inline __u64 ends_of(const struct packet *p)
 {
 	return (__u64)p->source[V4] << 32 | p->destination[V4];

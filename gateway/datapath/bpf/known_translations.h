@@ -219,7 +219,7 @@ static __always_inline MUST_CHECK int take_standing(struct packet *p, const stru
 {
 	if (p->domain != directory->internet && !has_services(p))
 		return VERDICT_NONE;
-	if (is_six(p) || p->fragment || !has_ports(p->protocol))
+	if (!is_plain(p))
 		return VERDICT_NONE;
 	*s = (struct standing){
 		.domain = p->domain,

@@ -163,6 +163,12 @@ static __always_inline bool has_ports(__u8 protocol)
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
 }
 
+/* What nearly all packets are: IPv4 with ports. */
+static __always_inline bool is_plain(const struct packet *p)
+{
+	return !is_six(p) && !p->fragment && has_ports(p->protocol);
+}
+
 static __always_inline bool is_icmp_error(const struct packet *p)
 {
 	__u8 type = p->icmp_type;

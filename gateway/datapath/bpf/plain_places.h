@@ -29,7 +29,7 @@ static __always_inline __u32 choose_plain_place(const struct domain *domain, __u
 			}
 		}
 	}
-	return best >= PLACE_EXPIRED || used * 2 > domain->connections4_lines ? place : 0;
+	return best >= PLACE_EXPIRED || !may_grow(domain, false) ? place : 0;
 }
 
 /* `word`: without the time. Another flow may have been quicker: then this one has no entry yet. */

@@ -10,6 +10,7 @@ from gateway.datapath.model.ip import (
     ECHO_TYPES,
     ICMP,
     ICMPV6,
+    UDP,
     Address,
     Packet,
     build_ipv4_header,
@@ -95,6 +96,13 @@ def refused(
     kind = ethernet.IPV4 if packet.version == 4 else ethernet.IPV6
     passage.note("answer", "", f"The sender is told by ICMP from {source}.")
     return DecidedError(Action.DROPPED, reason, passage.interface.name, back(passage, origin, kind, message))
+
+
+def not_served(passage: Passage, origin: Origin, packet: Packet) -> DecidedError:
+    """The drop of a packet for an address that stands for others, where nobody has its port."""
+    if packet.protocol != UDP:
+        return dropped(DropReason.VIP_NOT_SERVED)
+    return refused(passage, origin, packet, DropReason.VIP_NOT_SERVED, PORT_UNREACHABLE, source=packet.destination)
 
 
 def _may_be_told(origin: Origin, packet: Packet) -> bool:

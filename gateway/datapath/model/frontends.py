@@ -1,10 +1,10 @@
 """Packets to an address that the gateway has for a routing domain: balanced, or answers to what it translated."""
 
 from gateway.datapath.model import icmp_errors, ordering
-from gateway.datapath.model.answers import PORT_UNREACHABLE, echo_reply, refused
+from gateway.datapath.model.answers import echo_reply, not_served
 from gateway.datapath.model.balancing import Frontend, Member, PublicAddress, Rule
 from gateway.datapath.model.course import Course, of_connection, of_later_fragment, translated
-from gateway.datapath.model.ip import UDP, Packet
+from gateway.datapath.model.ip import Packet
 from gateway.datapath.model.mss import SYN
 from gateway.datapath.model.passage import Origin, Passage
 from gateway.datapath.model.rewriting import Between, End, destination_end, source_end
@@ -53,9 +53,7 @@ def to_frontend(passage: Passage, origin: Origin, packet: Packet, frontend: Fron
 
 def _not_served(passage: Passage, origin: Origin, packet: Packet, frontend: Frontend) -> Exception:
     passage.note("balance", frontend.entry, f"Nothing is served at port {packet.destination_port} for it.")
-    if packet.protocol != UDP:
-        return dropped(DropReason.VIP_NOT_SERVED)
-    return refused(passage, origin, packet, DropReason.VIP_NOT_SERVED, PORT_UNREACHABLE, source=frontend.address)
+    return not_served(passage, origin, packet)
 
 
 def _to_member(passage: Passage, origin: Origin, packet: Packet, rule: Rule) -> Course:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from gateway.datapath.model.answers import PORT_UNREACHABLE, echo_reply, refused
+from gateway.datapath.model.answers import echo_reply, not_served
 from gateway.datapath.model.domains import Domain
-from gateway.datapath.model.ip import UDP, Address, Packet, quoted
+from gateway.datapath.model.ip import Address, Packet, quoted
 from gateway.datapath.model.passage import Origin, Passage
 from gateway.datapath.model.verdict import DropReason, dropped
 from gateway.policy.lending import block_of, ports_of
@@ -46,10 +46,7 @@ def lender(passage: Passage, origin: Origin, packet: Packet) -> Domain | None:
             passage.note("frontend", domain.entry, words)
             return domain
     passage.note("frontend", origin.domain.entry, f"Port {port} is lent by no domain.")
-    if packet.protocol != UDP:
-        raise dropped(DropReason.VIP_NOT_SERVED)
-    source = packet.destination
-    raise refused(passage, origin, packet, DropReason.VIP_NOT_SERVED, PORT_UNREACHABLE, source=source)
+    raise not_served(passage, origin, packet)
 
 
 def _port(packet: Packet) -> int:

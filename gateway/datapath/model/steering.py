@@ -1,10 +1,9 @@
 """IKE and ESP to the ends of tunnels: by the peer's address to the compartment that expects it (RFC 7296, RFC 4303)."""
 
-from gateway.datapath.model.answers import PORT_UNREACHABLE, refused
+from gateway.datapath.model.answers import not_served
 from gateway.datapath.model.ip import UDP, Address, Packet, quoted
 from gateway.datapath.model.passage import Origin, Passage
 from gateway.datapath.model.routes import Exit
-from gateway.datapath.model.verdict import DropReason, dropped
 
 ESP = 50
 IKE_PORTS = (500, 4500)
@@ -27,10 +26,7 @@ def of_peer(passage: Passage, origin: Origin, packet: Packet) -> Exit | None:
     if packet.destination in origin.domain.local:
         return None
     passage.note("steer", origin.domain.entry, f"{packet.destination} is an end of tunnels, and none expects it.")
-    if packet.protocol != UDP:
-        raise dropped(DropReason.VIP_NOT_SERVED)
-    source = packet.destination
-    raise refused(passage, origin, packet, DropReason.VIP_NOT_SERVED, PORT_UNREACHABLE, source=source)
+    raise not_served(passage, origin, packet)
 
 
 def _peer_of(packet: Packet) -> Address | None:
