@@ -1,6 +1,7 @@
 """Which exception becomes which problem document."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -8,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from gateway.api.guard import BODY_LIMIT, BodyTooLargeError
 from gateway.api.problems import Problem, http_problem, problem_response
@@ -46,8 +48,7 @@ def _question(error: QuestionError) -> Problem:
 
 
 def _http(error: HTTPException) -> Problem:
-    problem = http_problem(error.status_code, str(error.detail))
-    return Problem(problem.status, problem.kind, problem.title, problem.detail, headers=error.headers or {})
+    return replace(http_problem(error.status_code, str(error.detail)), headers=error.headers or {})
 
 
 def _simple(status: int, kind: str, title: str) -> Callable[[Exception], Problem]:
@@ -75,6 +76,19 @@ def install(application: FastAPI) -> None:
     """Let the application answer these exceptions with problem documents."""
     for kind, problem_of in _REFUSALS.items():
         application.add_exception_handler(kind, _handler(problem_of))
+    application.add_exception_handler(405, _method_not_allowed)
+
+
+async def _method_not_allowed(request: Request, _: Exception) -> Response:
+    """Name all methods that the path takes (RFC 9110, 15.5.6): the router knows those of the first route alone."""
+    routes = request.app.routes
+    allowed = (
+        method
+        for method in ("DELETE", "GET", "POST", "PUT")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    )
+    problem = http_problem(405, "Method Not Allowed")
+    return problem_response(replace(problem, headers={"Allow": ", ".join(allowed)}))
 
 
 def _handler(problem_of: Callable[[Any], Problem]) -> Callable[[Request, Exception], Any]:

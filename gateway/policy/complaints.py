@@ -55,7 +55,7 @@ def path_of(error: ErrorDetails) -> Path:
 
 
 def _is_tag(location: Path, at: int) -> bool:
-    return location[at - 1 : at] == ("authentication",) or location[max(at - 2, 0) : at - 1] == ("network_connections",)
+    return "authentication" in location[:at][-1:] or "network_connections" in location[:at][-2:-1]
 
 
 def faults(kind: type, errors: Iterable[ErrorDetails]) -> list[Fault]:

@@ -7,6 +7,7 @@ refused: a page of them can stand for terabytes.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -31,8 +32,8 @@ def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(plain) == len(pairs):
         return plain
     repeated = Repeated(plain)
-    keys = [key for key, _ in pairs]
-    repeated.keys_given_again = tuple(key for key in plain if keys.count(key) > 1)
+    times = Counter(key for key, _ in pairs)
+    repeated.keys_given_again = tuple(key for key in plain if times[key] > 1)
     return repeated
 
 

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 
 from gateway.configuration import Port
-from gateway.policy.addresses import address_range, family, network_of, ordinal, why_not_routable
+from gateway.policy.addresses import address_or_prefix, address_range, family, network_of, ordinal, why_not_routable
 from gateway.policy.faults import Fault
 from gateway.policy.model import (
     ConnectionRoute,
@@ -91,8 +91,7 @@ def connection_faults(domain: RoutingDomain, ports: Mapping[str, Port]) -> Itera
             continue
         yield from _port_faults(connection, at, ports)
         yield from _local_address_faults(connection, at, taken, local)
-        for number, route in enumerate(connection.routes):
-            yield from _connection_route_faults(connection, route, f"{at}/routes/{number}")
+        yield from _connection_route_faults(connection, at)
 
 
 def _port_faults(connection: NetworkConnection, at: str, ports: Mapping[str, Port]) -> Iterator[Fault]:
@@ -127,23 +126,24 @@ def _local_address_faults(connection: NetworkConnection, at: str, taken: set[str
         local.add(address)
 
 
-def _connection_route_faults(connection: NetworkConnection, route: ConnectionRoute, at: str) -> Iterator[Fault]:
-    yield from route_faults(route, at)
+def _connection_route_faults(connection: NetworkConnection, at: str) -> Iterator[Fault]:
     families = {family(entry) for entry in connection.local_addresses}
-    if family(route.prefix) not in families:
-        detail = f"the connection has no local IPv{family(route.prefix)} address to send from"
-        yield Fault(f"{at}/prefix", detail, absence=True)
-    elif route.next_hop and family(route.next_hop) == family(route.prefix):
-        yield from _router_faults(connection, route.next_hop, f"{at}/next_hop")
-
-
-def _router_faults(connection: NetworkConnection, next_hop: str, pointer: str) -> Iterator[Fault]:
-    value = ordinal(next_hop)
-    networks = [address_range(entry) for entry in connection.local_addresses]
-    if not any(network.first <= value <= network.last for network in networks):
-        yield Fault(pointer, f"{next_hop} is outside the networks of the connection's local addresses", absence=True)
-    elif next_hop in {entry.partition("/")[0] for entry in connection.local_addresses}:
-        yield Fault(pointer, f"{next_hop} is a local address of the connection itself")
+    own = {entry.partition("/")[0] for entry in connection.local_addresses}
+    networks = PrefixSet(connection.local_addresses)
+    for number, route in enumerate(connection.routes):
+        pointer = f"{at}/routes/{number}"
+        yield from route_faults(route, pointer)
+        next_hop = route.next_hop
+        if family(route.prefix) not in families:
+            detail = f"the connection has no local IPv{family(route.prefix)} address to send from"
+            yield Fault(f"{pointer}/prefix", detail, absence=True)
+        elif next_hop is None or family(next_hop) != family(route.prefix):
+            continue
+        elif not networks.hold(address_or_prefix(next_hop)):
+            detail = f"{next_hop} is outside the networks of the connection's local addresses"
+            yield Fault(f"{pointer}/next_hop", detail, absence=True)
+        elif next_hop in own:
+            yield Fault(f"{pointer}/next_hop", f"{next_hop} is a local address of the connection itself")
 
 
 def equal_route_faults(domain: RoutingDomain) -> Iterator[Fault]:

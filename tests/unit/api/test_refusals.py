@@ -114,7 +114,18 @@ def test_what_is_not_there_is_not_found(gateway: LiveGateway) -> None:
         problem(client.delete(f"/v1/routing-domains/{RED}"), 404)
         problem(client.put(f"/v1/routing-domains/{RED}/lookup-records/6001/10.1.1.1", json=record(1)), 404)
         problem(client.delete(f"/v1/routing-domains/{BLUE}/lookup-records/6001/10.1.1.99"), 404)
-        problem(client.post("/v1/policy"), 405)
+
+
+def test_a_method_that_a_path_does_not_take_is_answered_with_those_it_takes(gateway: LiveGateway) -> None:
+    with gateway.client() as client:
+        for path, allowed in (
+            ("/v1/policy", "GET, PUT"),
+            (f"/v1/routing-domains/{BLUE}", "DELETE, GET, PUT"),
+            (f"/v1/routing-domains/{BLUE}/lookup-records/6001/10.1.1.11", "DELETE, PUT"),
+        ):
+            answer = client.post(path)
+            problem(answer, 405)
+            assert answer.headers["Allow"] == allowed
 
 
 def test_faults_of_parameters_are_named(gateway: LiveGateway) -> None:

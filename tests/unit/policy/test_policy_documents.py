@@ -14,6 +14,7 @@ from gateway.policy.document import parse_domain_json, parse_json, parse_record_
 from gateway.policy.faults import PolicyFaults
 from gateway.policy.fields import port_ranges
 from gateway.policy.model import LookupRecord, Policy, RoutingDomain, VirtualSubnet
+from gateway.policy.reading import read_json, repeated_keys
 from gateway.policy.validation import faults
 
 Plain = dict[str, Any]
@@ -112,6 +113,11 @@ def test_duplicate_keys_are_named_with_their_path() -> None:
         pointers = refused(parse, text)
         assert {"/hosts", "/routing_domains/0/name", "/routing_domains/0/id"} == set(pointers)
         assert pointers["/hosts"] == "the key 'hosts' is given more than once"
+
+
+def test_a_key_given_twice_is_found_among_very_many() -> None:
+    fields = ",".join(f'"{number}":0' for number in range(200_000))
+    assert [fault.pointer for fault in repeated_keys(read_json(f'{{{fields},"7":0}}'.encode()))] == ["/7"]
 
 
 def test_unknown_fields_are_named_with_the_nearest_known_one() -> None:
@@ -215,6 +221,8 @@ def test_connections_of_later_releases_are_refused_by_name_and_once() -> None:
 def test_what_is_wrong_with_a_connection_is_named_by_its_type(connection: Any, pointer: str, detail: str) -> None:
     found = refused(parse_json, one_domain(network_connections=[connection]))
     assert found == {f"/routing_domains/0/network_connections/0{pointer}": detail}
+    [domain] = json.loads(one_domain(network_connections=[connection]))["routing_domains"]
+    assert refused(parse_domain_json, json.dumps(domain)) == {f"/network_connections/0{pointer}": detail}
 
 
 def test_the_other_end_of_a_tunnel_is_not_given_by_name() -> None:
