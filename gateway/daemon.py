@@ -1,5 +1,6 @@
 """The composition root: the one place that knows all parts of the gateway."""
 
+import errno
 import os
 import socket
 import threading
@@ -49,7 +50,9 @@ def run(configuration: GatewayConfiguration) -> None:
         raise StartError(str(error)) from error
     except OSError as error:
         where = error.filename or configuration.state_dir
-        raise StartError(f"{where}: {error.strerror}: the gateway needs to write there, as root") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        mend = "make room there" if full else "the gateway needs to write there, as root"
+        raise StartError(f"{where}: {error.strerror}: {mend}") from error
 
 
 def end_with_any_thread() -> None:
@@ -87,7 +90,7 @@ def _run(configuration: GatewayConfiguration) -> None:
         parts.callback(services.close)
         machine.tell_of_links(services.links_changed)
         transactions = Transactions(configuration.state_dir / STORE, services, configuration.ports_by_name())
-        transactions.start()
+        transactions.start(programmer.left_behind)
         parts.callback(transactions.stop)
         _promote_when_filled(adopted, transactions)
         parts.enter_context(_every(FORGET_MOVES_SECONDS, "moves", programmer.forget_moves))

@@ -15,8 +15,8 @@ from deploy.lab.topology import Lab
 HTTP_PORT = 80
 
 
-def names() -> tuple[str, ...]:
-    return tuple(LABS)
+def titles() -> dict[str, str]:
+    return {name: lab.title for name, lab in LABS.items()}
 
 
 def find(name: str) -> Lab:

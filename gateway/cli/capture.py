@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.cli.domain_option import Domain
 from gateway.cli.failure import Failure
 from gateway.cli.session import Session
 
@@ -28,7 +29,7 @@ def capture(
     vlan: Annotated[
         int, typer.Option("--vlan", min=0, max=4094, help="With --port: this VLAN of it; 0 is the port's own.")
     ] = 0,
-    domain: Annotated[str | None, typer.Option("--domain", help="Only this routing domain (name or id).")] = None,
+    domain: Domain = None,
     drops: Annotated[bool, typer.Option("--drops", help="Only dropped packets.")] = False,
     sample: Annotated[int, typer.Option("--sample", min=1, metavar="N", help="Only one of N packets.")] = 1,
     count: Annotated[int | None, typer.Option("--count", "-c", min=1, help="End after so many frames.")] = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.failure import Commands, Failure
-from gateway.cli.output import Json, print_json
+from gateway.cli.output import Json, print_json, print_table
 
 commands = typer.Typer(cls=Commands, no_args_is_help=True, help="Worked deployments in network namespaces.")
 
@@ -16,7 +16,7 @@ commands = typer.Typer(cls=Commands, no_args_is_help=True, help="Worked deployme
 def _complete(incomplete: str) -> list[str]:
     from deploy.lab import main as lab
 
-    return [name for name in lab.names() if name.startswith(incomplete)]
+    return [name for name in lab.titles() if name.startswith(incomplete)]
 
 
 Name = Annotated[str, typer.Argument(help="The deployment; see `tgw lab list`.", autocompletion=_complete)]
@@ -27,12 +27,11 @@ def list_names(as_json: Json = False) -> None:
     """List the deployments."""
     from deploy.lab import main as lab
 
-    names = list(lab.names())
+    titles = lab.titles()
     if as_json:
-        print_json(names)
+        print_json([{"name": name, "title": title} for name, title in titles.items()])
     else:
-        for name in names:
-            typer.echo(name)
+        print_table("Labs", ("name", "what it is"), titles.items())
 
 
 @commands.command()

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.domain_option import Domain
 from gateway.cli.failure import Commands, Failure
 from gateway.cli.output import Json, print_json, print_table, working
 from gateway.cli.session import Session
@@ -19,7 +20,7 @@ def load_balancers() -> None:
 @commands.command()
 def status(
     context: typer.Context,
-    domain: Annotated[str | None, typer.Option("--domain", help="Only this routing domain (id or name).")] = None,
+    domain: Domain = None,
     as_json: Json = False,
 ) -> None:
     """Show the members of all pools: what is done with each, what its probe found, and since when.

@@ -29,15 +29,34 @@ app.command("doctor")(doctor.doctor)
 app.command("capture")(capture.capture)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(version("tenant-gateway"))
+        raise typer.Exit
+
+
+def _https(url: str | None) -> str | None:
+    if url is not None and not url.startswith("https://"):
+        raise typer.BadParameter(f"{url!r} does not begin with https://")
+    return url
+
+
 @app.callback()
 def main(
     context: typer.Context,
     config: Annotated[
         Path, typer.Option("--config", envvar="TGW_CONFIG", help="The gateway's configuration file.")
     ] = DEFAULT_CONFIGURATION,
-    url: Annotated[str | None, typer.Option("--url", help="The gateway's API, e.g. https://gateway1:8443.")] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", callback=_https, help="The gateway's API, e.g. https://gateway1:8443.")
+    ] = None,
     token_file: Annotated[Path | None, typer.Option("--token-file", help="A file that holds the token.")] = None,
     ca: Annotated[Path | None, typer.Option("--ca", help="The CA that signed the gateway's certificate.")] = None,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """Tenant gateway: joins isolated tenant overlays to CorpNet.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli.changes import abridged, print_changes
+from gateway.cli.domain_option import Domain
 from gateway.cli.failure import Commands, ExitCode, Failure
 from gateway.cli.output import Json, print_json, print_table, working
 from gateway.cli.session import Session
@@ -69,7 +70,7 @@ def diff(context: typer.Context, file: File, as_json: Json = False) -> None:
 @commands.command()
 def show(
     context: typer.Context,
-    domain: Annotated[str | None, typer.Option("--domain", help="Only this routing domain (id or name).")] = None,
+    domain: Domain = None,
     revision: Annotated[int | None, typer.Option("--revision", help="A kept revision instead.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -23,11 +23,9 @@ def status(context: typer.Context, as_json: Json = False) -> None:
 
 def _print(document: dict[str, Any]) -> None:
     policy = document["policy"]
-    state = "programmed" if policy["programmed"] else "NOT programmed"
-    typer.echo(
-        f"{document['name']} {document['version']}: revision {policy['accepted_revision']} accepted, "
-        f"{policy['programmed_revision']} programmed ({state})"
-    )
+    behind = f"accepted, NOT programmed whole: {policy['programmed_revision']} was the last"
+    state = "programmed" if policy["programmed"] else behind
+    typer.echo(f"{document['name']} {document['version']}: revision {policy['accepted_revision']} {state}")
     for fault in document["faults"]:
         typer.echo(f"! {fault}")
     print_table(

@@ -53,7 +53,10 @@ class Programmer:
         configuration: GatewayConfiguration,
         predecessor: Datapath | None = None,
     ) -> None:
-        """`predecessor`: the version that forwards until this one, with the connections of that one, takes over."""
+        """`predecessor`: the version that forwards until this one, with the connections of that one, takes over.
+
+        `left_behind` names the routing domains that the datapath held before this daemon began.
+        """
         self._lock = threading.RLock()
         self._configured_ports = configuration.ports_by_name()
         self._memory = Memory(datapath, layout)
@@ -65,6 +68,7 @@ class Programmer:
         inherited = inherit(predecessor)
         self._preparation = Preparation(self._memory, self._choices, self._places, layout, configuration, inherited)
         directory, adopted = adopt(self._memory, layout)
+        self.left_behind = frozenset(adopted.keys() | inherited.keys()) - {INTERNET}
         self._directory = PublishedDirectory(self._memory, self._places, layout, configuration, directory)
         self._committing = Committing(self._memory, self._choices, self._directory, adopted)
         self._internet = InternetTable(self._preparation, self._places)

@@ -45,11 +45,13 @@ class Transactions:
         self._held = Held(Snapshot(0, {}, {}), Policy(), {})
         self._claims = Claims(ports)
         self._unfit: dict[str, str] = {}  # accepted when the configuration had other ports, and why not now
+        self._lost: str | None = None
 
-    def start(self) -> None:
-        """Load what was accepted last and begin to program it.
+    def start(self, forwarding: Collection[str] = ()) -> None:
+        """Load what was accepted last and begin to program it. `forwarding`: the domains that the datapath holds.
 
-        An unusable store does not end the gateway: what is programmed forwards on, and `store_fault` tells.
+        An unusable store does not end the gateway, nor does one that was lost, which knows of no policy at all: what
+        is programmed forwards on, and `store_fault` tells.
         """
         try:
             store = Store(self._path)
@@ -63,7 +65,13 @@ class Transactions:
         self._claims = Claims(self._ports, self._held.policy.routing_domains)
         self._claims.put_hosts(self._held.policy.hosts)
         self._unfit = amendments.unfit_domains(self._held.policy, self._ports)
-        self.program_again()
+        if forwarding and not snapshot.revision:
+            self._lost = (
+                f"{self._path}: the policy store is new, but the datapath holds {len(forwarding):,} routing domains, "
+                "which forward on: push the policy, or restore the file from a backup and start the gateway again"
+            )
+        else:
+            self._program(None)
 
     def stop(self) -> None:
         """Let the revision under way be programmed, then close the store."""
@@ -71,12 +79,6 @@ class Transactions:
             self._worker.stop()
             if isinstance(self._store, Store):
                 self._store.close()
-
-    def program_again(self) -> Receipt:
-        """Program the accepted policy anew: at the start, or because an interface came back."""
-        with self._writer:
-            self._program(None)
-            return Receipt(self._held.snapshot.revision, frozenset(self._held.snapshot.domains))
 
     @property
     def held(self) -> Held:
@@ -90,8 +92,8 @@ class Transactions:
 
     @property
     def store_fault(self) -> str | None:
-        """Why nothing can be read or written, if so."""
-        return str(self._store) if isinstance(self._store, StoreError) else None
+        """Why the datapath does not follow the store: it cannot be read or written, or it was lost."""
+        return str(self._store) if isinstance(self._store, StoreError) else self._lost
 
     def policy(self, owner: str | None = None, revision: int | None = None) -> tuple[int, Policy]:
         """Return revision and policy, the present ones or those of a kept revision; of one owner only, if given."""
@@ -129,7 +131,8 @@ class Transactions:
     def is_programmed(self, receipt: Receipt) -> bool:
         """Tell whether the datapath, read back, holds all that the write is about."""
         state = self.programmed
-        return state.reached >= receipt.revision and state.failure is None and not self.errors(receipt)
+        reached = state.reached >= receipt.revision and self._lost is None
+        return reached and state.failure is None and not self.errors(receipt)
 
     def faults(self, owner: str, policy: Policy) -> list[Fault]:
         """Find all faults of what `replace` would do; pointers are relative to `policy`."""
@@ -239,9 +242,10 @@ class Transactions:
                 revision = store.commit(changes, terms.owner, revision, terms.key, terms.digest)
                 self._accept(revision, changes)
                 # The addresses of hosts matter to every routing domain that has a record on them.
-                self._program(None if changes.hosts else touched)
+                self._program(None if changes.hosts or self._lost else touched)
+                self._lost = None
             elif self.programmed.failure or named & self.programmed.errors.keys():
-                self.program_again()
+                self._program(None)
             return Receipt(revision, named | touched)
 
     def _acknowledged(self, store: Store, terms: Terms) -> int | None:

@@ -45,7 +45,9 @@ class Conditions:
     idempotency_key: Annotated[
         str | None,
         Header(
-            max_length=255, description="A repeated request with the same key and body gets the first one's answer."
+            min_length=1,
+            max_length=255,
+            description="A repeated request with the same key and body gets the first one's answer.",
         ),
     ] = None
     wait: Annotated[

@@ -209,15 +209,18 @@ def configuration(
 
 @contextmanager
 def running_gateway(
-    state_dir: Path, plugins: tuple[str, ...] = ("policy",), ports: tuple[Port, ...] = CONFIGURED_PORTS
+    state_dir: Path,
+    plugins: tuple[str, ...] = ("policy",),
+    ports: tuple[Port, ...] = CONFIGURED_PORTS,
+    forwarding: tuple[str, ...] = (),
 ) -> Iterator[LiveGateway]:
-    """Serve in a thread of this process."""
+    """Serve in a thread of this process. `forwarding`: what the datapath holds before."""
     listener = listen("127.0.0.1:0")
     port = listener.getsockname()[1]
     settings = configuration(state_dir, port, plugins, ports)
     programmer = RecordingProgrammer()
     transactions = Transactions(state_dir / "policy.sqlite", programmer, settings.ports_by_name())
-    transactions.start()
+    transactions.start(forwarding)
     token = admin_token(state_dir)
     services = StillServices()
     api = application.create(transactions, StillMachine(settings), services, load(settings.plugins.enabled), token)

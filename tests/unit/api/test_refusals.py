@@ -132,6 +132,8 @@ def test_faults_of_parameters_are_named(gateway: LiveGateway) -> None:
     with gateway.client() as client:
         answer = client.put("/v1/policy", json={}, params={"wait": "forever", "timeout": -1})
         assert pointers(answer) == ["/wait", "/timeout"]
+        answer = client.put("/v1/policy", json={}, headers={"Idempotency-Key": ""})
+        assert pointers(answer) == ["/idempotency-key"]
 
 
 @pytest.mark.parametrize("given", [None, "Bearer nonsense", "Basic YTpi", "Bearer \xe9"])

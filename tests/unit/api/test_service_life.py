@@ -17,7 +17,7 @@ import httpx
 import live_gateway
 import pytest
 from documents import blue, policy, record, red
-from live_gateway import BLUE, LiveGateway, running_gateway
+from live_gateway import BLUE, RED, LiveGateway, running_gateway
 
 from gateway.api.server import notify_service_manager
 
@@ -124,6 +124,20 @@ def test_a_corrupted_store_is_told_and_nothing_is_programmed(tmp_path: Path) -> 
         assert live.programmer.calls == []
 
 
+def test_a_store_that_was_lost_leaves_the_datapath_as_it_is_until_policy_is_pushed(tmp_path: Path) -> None:
+    with running_gateway(tmp_path, forwarding=(BLUE, RED)) as live, live.client() as client:
+        [fault] = client.get("/v1/status").raise_for_status().json()["faults"]
+        assert "the datapath holds 2 routing domains" in fault
+        assert client.put("/v1/policy", json={}).json() == {"revision": 0, "programmed": False}
+        assert live.programmer.calls == []
+        answer = client.put(f"/v1/routing-domains/{BLUE}", json=blue(), params={"wait": "programmed"})
+        assert answer.json() == {"revision": 1, "programmed": True}
+        assert [what for what, _ in live.programmer.calls] == ["all"]
+        assert client.get("/v1/status").json()["faults"] == []
+    with running_gateway(tmp_path, forwarding=(BLUE,)) as live:
+        assert [what for what, _ in live.programmer.calls] == ["all"]
+
+
 def test_a_full_disk_refuses_the_write_and_keeps_the_policy(gateway: LiveGateway) -> None:
     with gateway.client() as client:
         client.put("/v1/policy", json=policy(blue())).raise_for_status()
@@ -220,17 +234,6 @@ def test_a_store_of_another_format_is_left_alone(tmp_path: Path) -> None:
         database.execute("PRAGMA user_version = 99")
     with running_gateway(tmp_path) as live, live.client() as client:
         assert client.put("/v1/policy", json=policy(blue())).status_code == 503
-
-
-@pytest.mark.parametrize("times", [2])
-def test_an_interface_that_returns_has_the_policy_programmed_again(gateway: LiveGateway, times: int) -> None:
-    with gateway.client() as client:
-        client.put("/v1/policy", json=policy(blue()), params={"wait": "programmed"})
-    for _ in range(times):
-        receipt = gateway.transactions.program_again()
-        gateway.transactions.outcome(receipt).result(10)
-        assert gateway.transactions.is_programmed(receipt)
-    assert [what for what, _ in gateway.programmer.calls] == ["all", BLUE, "all", "all"]
 
 
 def test_a_service_manager_that_is_told_hears_it_and_one_that_is_gone_hinders_nobody(

@@ -3,8 +3,8 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def test_history_and_rollback(tgw: Command, written: Written) -> None:
 def test_status_shows_domains_ports_and_drops(tgw: Command, written: Written) -> None:
     text(tgw("policy", "apply", written(policy(blue()))))
     output = text(tgw("status"))
-    assert "revision 1 accepted, 1 programmed" in output
+    assert "revision 1 programmed" in output
     for word in ("blue", "provider", "corpnet", "no_route", "unknown_vsid", "attached", "192.168.1.99"):
         assert word in output
     assert document(tgw("status", "--json"))["policy"]["programmed"] is True
@@ -160,6 +160,7 @@ def test_every_command_has_help(bare: Command, command: str) -> None:
 def test_a_wrong_command_line_is_code_2(bare: Command) -> None:
     assert "No such command" in text(bare("polcy"), 2)
     text(bare("policy", "rollback", "-1"), 2)
+    assert "https://" in text(bare("--url", "gateway1:8443", "status"), 2)
 
 
 def test_a_capture_without_a_datapath_says_how_to_have_one(bare: Command, tmp_path: Path) -> None:
@@ -180,9 +181,10 @@ def test_a_capture_takes_reasons_with_drops_only(bare: Command, tmp_path: Path) 
 
 
 def test_labs_are_listed(bare: Command) -> None:
-    names = document(bare("lab", "list", "--json"))
-    assert "blue-red" in names
-    assert text(bare("lab", "list")).split() == names
+    labs = document(bare("lab", "list", "--json"))
+    shown = text(bare("lab", "list"))
+    assert {"blue-red", "hybrid-cloud"} <= {lab["name"] for lab in labs}
+    assert all(lab["name"] in shown and lab["title"] in shown for lab in labs)
     assert "blue-red" in text(bare("lab", "up", "nowhere"), 1)
 
 
@@ -194,7 +196,9 @@ def test_the_completion_script_is_printed() -> None:
 def test_help_does_not_load_what_is_heavy() -> None:
     heavy = ("httpx", "pydantic", "fastapi", "uvicorn", "yaml", "scapy", "numpy", "cryptography", "structlog")
     script = f"import sys, gateway.cli.main; print([name for name in {heavy!r} if name in sys.modules])"
-    began = time.monotonic()
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() == "[]"
-    assert time.monotonic() - began < 5
+
+
+def test_the_version_is_that_of_the_package(bare: Command) -> None:
+    assert text(bare("--version")).strip() == version("tenant-gateway")

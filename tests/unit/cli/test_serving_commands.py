@@ -104,12 +104,13 @@ def test_status_says_in_brief_how_a_domain_is_served(tgw: Command, served: LiveG
     assert "its compartment cannot be made" in text(tgw("status"))
 
 
-def test_the_shell_completes_names_of_tunnels(served: LiveGateway, tmp_path: Path) -> None:
+def test_the_shell_completes_names_of_tunnels_and_domains(served: LiveGateway, tmp_path: Path) -> None:
     file = tmp_path / "gateway.toml"
     listen = served.url.removeprefix("https://")
     file.write_text(f'state_dir = "{served.state_dir}"\n[api]\nlisten = "{listen}"\n')
     for line, expected in (
         (f"tgw --config {file} vpn down blue/", ["blue/headquarters", "blue/branch"]),
+        (f"tgw --config {file} policy show --domain b", ["blue"]),
         (f"tgw --config {tmp_path / 'missing.toml'} vpn down blue/", []),
     ):
         told = {"_TGW_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
