@@ -1,7 +1,5 @@
 """What is to be in a compartment's namespace, compared with what is there: only differences are changed."""
 
-import struct
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,15 +13,27 @@ from gateway.compartments.changes import NEXT_HOPS, AssignedAddress, Change, End
 from gateway.compartments.gateway_side import GatewaySide
 from gateway.compartments.names import LegNames, Names
 from gateway.compartments.specification import INSIDE, OUTSIDE, CompartmentSpecification, Leg
-from gateway.underlay.messages import OUR_PROTOCOL, address_of, attributes_of, mac_of, neighbour_of, route_of
+from gateway.underlay.messages import (
+    IFINFOMSG,
+    IFLA_ADDRESS,
+    IFLA_IFNAME,
+    IFLA_LINK,
+    IFLA_MTU,
+    OUR_PROTOCOL,
+    address_of,
+    attributes_of,
+    mac_of,
+    neighbour_of,
+    number_of,
+    route_of,
+    text_of,
+)
 from gateway.underlay.netlink import RT_TABLE_MAIN, Requests
 
 SMALLEST_PATH = 1280  # bytes: fragments that are made anew fit wherever IPv6 does (RFC 8200, section 5)
 _DEFAULTS = ("0.0.0.0/0", "::/0")
 _HEADER_BYTES = 16  # struct nlmsghdr
 _ROUTE_PROTOCOL_OFFSET = _HEADER_BYTES + 5  # rtm_protocol of struct rtmsg
-_IFINFOMSG = struct.Struct("=4xiI4x")  # index and flags
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK = 1, 3, 4, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +88,14 @@ def _links(requests: Requests) -> dict[str, _Link]:
 
 
 def _link(data: bytes) -> tuple[str, _Link]:
-    index, flags = _IFINFOMSG.unpack_from(data, _HEADER_BYTES)
-    attributes = dict(attributes_of(data, _HEADER_BYTES + _IFINFOMSG.size))
-    return attributes[IFLA_IFNAME].rstrip(b"\0").decode(), _Link(
+    _, index, flags = IFINFOMSG.unpack_from(data, _HEADER_BYTES)
+    attributes = dict(attributes_of(data, _HEADER_BYTES + IFINFOMSG.size))
+    return text_of(attributes[IFLA_IFNAME]), _Link(
         index=index,
         mac=attributes.get(IFLA_ADDRESS, b""),
-        mtu=int.from_bytes(attributes[IFLA_MTU], sys.byteorder),
+        mtu=number_of(attributes[IFLA_MTU]),
         up=bool(flags & IFF_UP),
-        peer=int.from_bytes(attributes.get(IFLA_LINK, b""), sys.byteorder),
+        peer=number_of(attributes.get(IFLA_LINK, b"")),
     )
 
 

@@ -16,40 +16,44 @@ from gateway.underlay.network import Link, Neighbour, NeighbourKey, NextHop, Rou
 NTF_EXT_MANAGED = 1  # linux/neighbour.h, flag of NDA_FLAGS_EXT, since Linux 5.16
 OUR_PROTOCOL = 84  # NDA_PROTOCOL marks the entries that we made, so that a restarted daemon knows them again
 NDA_DST, NDA_LLADDR, NDA_PROTOCOL, NDA_FLAGS_EXT = 1, 2, 12, 15
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_LINKINFO, IFLA_LINK_NETNSID = 1, 3, 4, 5, 18, 37
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_VLAN_ID, _IFLA_VLAN_PROTOCOL = 1, 2, 1, 5
 ETH_P_8021Q = 0x8100
 ARPHRD_ETHER = 1
 _HEADER_BYTES = 16
+IFINFOMSG = struct.Struct("=2xHiI4x")  # type, index, flags
 _NDMSG = struct.Struct("=B3xiH2x")  # family, interface index, state; flags and type do not matter
 _ATTRIBUTE = struct.Struct("=HH")
 _RESOLVED = ndmsg.NUD_REACHABLE | ndmsg.NUD_STALE | ndmsg.NUD_DELAY | ndmsg.NUD_PROBE | ndmsg.NUD_PERMANENT
 _FIXED = ndmsg.NUD_PERMANENT | ndmsg.NUD_NOARP
 
 
-def link_of(message: Any) -> Link:
-    """Read an RTM_NEWLINK or RTM_DELLINK."""
-    attributes = dict(message["attrs"])
-    ethernet = message["ifi_type"] == ARPHRD_ETHER and not message["flags"] & IFF_NOARP
+def link_of(data: bytes) -> Link:
+    """Read an RTM_NEWLINK or RTM_DELLINK as it came: with compartments thousands come at once."""
+    device_type, index, flags = IFINFOMSG.unpack_from(data, _HEADER_BYTES)
+    attributes = dict(attributes_of(data, _HEADER_BYTES + IFINFOMSG.size))
+    ethernet = device_type == ARPHRD_ETHER and not flags & IFF_NOARP
     running = IFF_UP | IFF_LOWER_UP
     parent_index, vlan = _tag_of(attributes)
     return Link(
-        name=attributes["IFLA_IFNAME"],
-        index=message["index"],
-        mac=mac_of(attributes["IFLA_ADDRESS"]) if ethernet else b"",
-        mtu=attributes["IFLA_MTU"],
-        up=message["flags"] & running == running,
+        name=text_of(attributes[IFLA_IFNAME]),
+        index=index,
+        mac=attributes[IFLA_ADDRESS] if ethernet else b"",
+        mtu=number_of(attributes[IFLA_MTU]),
+        up=flags & running == running,
         parent_index=parent_index,
         vlan=vlan,
     )
 
 
-def _tag_of(attributes: Mapping[str, Any]) -> tuple[int, int]:
-    information = attributes.get("IFLA_LINKINFO")
-    if information is None or information.get_attr("IFLA_INFO_KIND") != "vlan":
+def _tag_of(attributes: Mapping[int, bytes]) -> tuple[int, int]:
+    information = dict(attributes_of(attributes.get(IFLA_LINKINFO, b""), 0))
+    if text_of(information.get(_IFLA_INFO_KIND, b"")) != "vlan":
         return 0, 0
-    data = information.get_attr("IFLA_INFO_DATA")
-    if "IFLA_LINK_NETNSID" in attributes or data.get_attr("IFLA_VLAN_PROTOCOL") != ETH_P_8021Q:
+    tag = dict(attributes_of(information[_IFLA_INFO_DATA], 0))
+    if IFLA_LINK_NETNSID in attributes or int.from_bytes(tag[_IFLA_VLAN_PROTOCOL], "big") != ETH_P_8021Q:
         return -1, 0
-    return attributes["IFLA_LINK"], data.get_attr("IFLA_VLAN_ID")
+    return number_of(attributes[IFLA_LINK]), number_of(tag[_IFLA_VLAN_ID])
 
 
 def address_of(message: Any) -> tuple[int, str]:
@@ -79,24 +83,20 @@ def _next_hops_of(message: Any, attributes: dict[str, Any]) -> tuple[NextHop, ..
         ways = [(way["oif"], way["flags"], dict(way["attrs"])) for way in attributes["RTA_MULTIPATH"]]
     else:
         ways = [(attributes["RTA_OIF"], message["flags"], attributes)]
-    return tuple(_next_hop(index, way) for index, flags, way in ways if _usable(flags, way))
+    return tuple(_next_hop(index, flags, way) for index, flags, way in ways)
 
 
-def _usable(flags: int, attributes: Mapping[str, Any]) -> bool:
-    """Refuse dead ways, and those that want another encapsulation (MPLS, SRv6), which we do not speak."""
-    return not flags & rtmsg.RTNH_F_DEAD and "RTA_ENCAP_TYPE" not in attributes
-
-
-def _next_hop(interface_index: int, attributes: Mapping[str, Any]) -> NextHop:
+def _next_hop(interface_index: int, flags: int, attributes: Mapping[str, Any]) -> NextHop:
     via = attributes.get("RTA_VIA")  # an IPv4 route through an IPv6 neighbour, RFC 5549
-    return NextHop(interface_index, via["addr"] if via else attributes.get("RTA_GATEWAY"))
+    gateway = via["addr"] if via else attributes.get("RTA_GATEWAY")
+    return NextHop(interface_index, gateway, not flags & rtmsg.RTNH_F_DEAD and "RTA_ENCAP_TYPE" not in attributes)
 
 
 def neighbour_of(data: bytes) -> tuple[NeighbourKey, Neighbour]:
     """Read an RTM_NEWNEIGH or RTM_DELNEIGH as it came, since a thousand of them may come at once (10 times as fast)."""
     family, interface_index, state = _NDMSG.unpack_from(data, _HEADER_BYTES)
     attributes = dict(attributes_of(data, _HEADER_BYTES + _NDMSG.size))
-    extended_flags = int.from_bytes(attributes.get(NDA_FLAGS_EXT, b""), sys.byteorder)
+    extended_flags = number_of(attributes.get(NDA_FLAGS_EXT, b""))
     managed = bool(extended_flags & NTF_EXT_MANAGED)
     neighbour = Neighbour(
         mac=attributes.get(NDA_LLADDR) if state & _RESOLVED else None,
@@ -113,6 +113,16 @@ def attributes_of(data: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
         length, kind = _ATTRIBUTE.unpack_from(data, offset)
         yield kind, data[offset + _ATTRIBUTE.size : offset + length]
         offset += (length + 3) & ~3
+
+
+def number_of(value: bytes) -> int:
+    """Read a number of the machine's byte order."""
+    return int.from_bytes(value, sys.byteorder)
+
+
+def text_of(value: bytes) -> str:
+    """Read a name, which a zero ends."""
+    return value.rstrip(b"\0").decode()
 
 
 def managed_neighbour(key: NeighbourKey) -> Any:

@@ -15,20 +15,11 @@ _IP = (AF_INET, AF_INET6)
 
 @dataclass(slots=True)
 class Changes:
-    """How far a batch of events reaches."""
+    """How far a batch of events reaches: `links` are new, changed or gone; whether a path may have changed."""
 
-    links: bool = False
-    addresses: bool = False
-    routes: bool = False
+    links: set[str] = field(default_factory=set)
+    paths: bool = False
     neighbours: set[NeighbourKey] = field(default_factory=set)
-
-    @property
-    def paths(self) -> bool:
-        """Whether a path may have changed.
-
-        A link that goes down and an address that is removed take IPv4 routes with them without a word of those.
-        """
-        return self.links or self.addresses or self.routes
 
 
 def read_network(requests: Requests) -> Network:
@@ -57,27 +48,35 @@ def apply(network: Network, messages: Sequence[Message]) -> Changes:
     for message in messages:
         match message.kind:
             case rtnl.RTM_NEWLINK | rtnl.RTM_DELLINK if message.family == AF_UNSPEC:  # others are of bridge ports
-                _apply_link(network, message)
-                changes.links = True
+                _apply_link(network, message, changes)
             case rtnl.RTM_NEWADDR | rtnl.RTM_DELADDR:
                 _apply_address(network, message)
-                changes.addresses = True
+                changes.paths = True
             case rtnl.RTM_NEWNEIGH | rtnl.RTM_DELNEIGH if message.family in _IP:
                 changes.neighbours.add(_apply_neighbour(network, message))
             case rtnl.RTM_NEWROUTE | rtnl.RTM_DELROUTE if message.table == RT_TABLE_MAIN:
-                changes.routes = True
+                changes.paths = True
             case _ if message.kind in (RTM_NEWNEXTHOP, RTM_DELNEXTHOP):
-                changes.routes = True
+                changes.paths = True
     return changes
 
 
-def _apply_link(network: Network, message: Message) -> None:
-    link = link_of(message.decode())
+def _apply_link(network: Network, message: Message, changes: Changes) -> None:
+    """A link that goes down and an address that is removed take IPv4 routes with them without a word of those.
+
+    Links that no route leads through, such as hundreds of compartments', change no path.
+    """
+    link = link_of(message.data)
+    before = network.links.get(link.index)
     if message.kind == rtnl.RTM_NEWLINK:
+        if link == before:
+            return
         network.links[link.index] = link
     else:
         network.links.pop(link.index, None)
-        network.addresses.pop(link.index, None)
+        changes.paths |= bool(network.addresses.pop(link.index, None))
+    changes.links |= {one.name for one in (before, link) if one}
+    changes.paths |= network.may_carry(link)
 
 
 def _apply_address(network: Network, message: Message) -> None:

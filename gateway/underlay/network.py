@@ -27,10 +27,14 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class NextHop:
-    """One way of a route; without a gateway the destination itself is on the link."""
+    """One way of a route; without a gateway the destination itself is on the link.
+
+    One that is not `usable` is dead, or wants another encapsulation (MPLS, SRv6), which we do not speak.
+    """
 
     interface_index: int
     gateway: str | None
+    usable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,9 @@ class RoutingTable:
 
     def __init__(self, routes: Iterable[Route] = ()) -> None:
         by_length: dict[int, dict[int, dict[int, Route]]] = {4: {}, 6: {}}
+        self.interfaces: set[int] = set()  # that a route leads through, usable or not
         for route in routes:
+            self.interfaces.update(hop.interface_index for hop in route.next_hops)
             prefix = route.prefix
             same_length = by_length[prefix.version].setdefault(prefix.prefixlen, {})
             bits = int(prefix.network_address)
@@ -97,6 +103,13 @@ class Network:
     def owns(self, address: str) -> bool:
         """Tell whether an interface has this address."""
         return any(address in held for held in self.addresses.values())
+
+    def may_carry(self, link: Link) -> bool:
+        """Tell whether a path may lead through a link, or through a VLAN of it."""
+        used = self.routes.interfaces
+        return link.index in used or any(
+            self.links[index].parent_index == link.index for index in used & self.links.keys()
+        )
 
     def links_by_name(self) -> Mapping[str, Link]:
         """Return the links of this namespace by their names."""

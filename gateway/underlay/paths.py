@@ -24,9 +24,10 @@ def find_path(network: Network, provider_addresses: Sequence[str], address: str)
         return None
     destination = ip_address(address)
     route = network.routes.lookup(destination)
-    if route is None or not route.next_hops:
+    next_hops = [hop for hop in route.next_hops if hop.usable] if route else []
+    if route is None or not next_hops:
         return None
-    next_hop = _choose(route.next_hops, destination)
+    next_hop = _choose(next_hops, destination)
     link = network.links.get(next_hop.interface_index)
     if link is None or not link.mac:
         return None
@@ -46,7 +47,7 @@ def find_path(network: Network, provider_addresses: Sequence[str], address: str)
     return Path((link.index, next_hop.gateway or _as_linux_writes(destination)), hop)
 
 
-def _choose(next_hops: tuple[NextHop, ...], destination: IPAddress) -> NextHop:
+def _choose(next_hops: Sequence[NextHop], destination: IPAddress) -> NextHop:
     """Rendezvous hashing: an address keeps its next hop for as long as that one lives."""
     if len(next_hops) == 1:
         return next_hops[0]

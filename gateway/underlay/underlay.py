@@ -99,7 +99,7 @@ class Underlay:
             next_hops = set(self._resolution.next_hops())
             wanted = self._wanted
         if changes.links:
-            self._tell_links()
+            self._tell_links(changes.links)
         if hops:
             self._on_change(hops)
         if wanted:
@@ -119,16 +119,17 @@ class Underlay:
 
     def _read_anew(self) -> Changes:
         network = read_network(self._requests)
+        names = self._told_links.keys() | network.links_by_name().keys()
         with self._lock:
             self._network.links = network.links
             self._network.addresses = network.addresses
             self._network.routes = network.routes
             self._network.neighbours = network.neighbours
-        return Changes(links=True, addresses=True, routes=True)
+        return Changes(links=names, paths=True)
 
-    def _tell_links(self) -> None:
+    def _tell_links(self, names: Collection[str]) -> None:
         links = self._network.links_by_name()
         told, self._told_links = self._told_links, links
-        names = {name for name in links.keys() | told.keys() if links.get(name) != told.get(name)}
-        if names:
-            self._on_link_change({name: links.get(name) for name in names})
+        changed = {name: links.get(name) for name in names if links.get(name) != told.get(name)}
+        if changed:
+            self._on_link_change(changed)

@@ -57,6 +57,25 @@ def test_routes_that_go_down_with_their_link_are_noticed(watch: Any) -> None:
     watched.until_hop("10.60.0.1", lambda hop: hop.interface == "eth1")
 
 
+def test_a_way_without_addresses_that_comes_back_with_its_link_is_used_again(watch: Any) -> None:
+    wire("eth2", "eth3")
+    gateway("link set eth2 addrgenmode none")
+    gateway("addr flush dev eth2")
+    gateway("route add 10.60.0.0/16 nexthop via 192.168.6.4 dev eth1 nexthop dev eth2")
+    watched = watch("192.168.6.2")
+    addresses = [f"10.60.0.{number}" for number in range(32)]
+    watched.underlay.want(addresses)
+
+    def interfaces() -> set[str]:
+        return {watched.hops[address].interface for address in addresses}
+
+    watched.until(lambda: interfaces() == {"eth1", "eth2"})
+    gateway("link set eth2 down")
+    watched.until(lambda: interfaces() == {"eth1"})
+    gateway("link set eth2 up")
+    watched.until(lambda: interfaces() == {"eth1", "eth2"})
+
+
 def test_a_provider_address_on_loopback_is_the_source_on_every_port(watch: Any) -> None:
     gateway("addr add 10.60.255.1/32 dev lo")
     gateway("route add 10.60.0.0/16 via 192.168.6.4")
