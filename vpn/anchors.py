@@ -6,73 +6,64 @@ out of the tunnel, and what the compartment itself sends there (probes, ICMP err
 looks for addresses of its own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from socket import AF_INET, AF_INET6
-from typing import Any
 
-from pyroute2 import IPRoute  # type: ignore[import-untyped]
+from pyroute2.netlink import rtnl  # type: ignore[import-untyped]
 
-_LOCAL = 255
+from gateway.compartments.changes import AssignedAddress, address, make, no_address
+from gateway.compartments.rules import LOCAL, Rule, held_rules, new_rule, no_rule
+from gateway.underlay.messages import address_of
+from gateway.underlay.netlink import Requests
+
 _OWN, _OUT_OF_TUNNEL, _LATER = 1, 2, 3  # preferences of rules; that of the kernel's own for the local table is 0
-_FAMILIES = {4: AF_INET, 6: AF_INET6}
+_VERSIONS = (4, 6)
 
 
 def set_anchors(
-    netlink: IPRoute, indexes: Mapping[str, int], inside: str, tunnel: tuple[str, int], selectors: Iterable[str]
+    requests: Requests, indexes: Mapping[str, int], inside: str, tunnel: tuple[str, int], selectors: Iterable[str]
 ) -> None:
     """Give the calling thread's namespace the addresses and rules for these local selectors.
 
-    `tunnel` is the device and the table for what comes out of it. Raises NetlinkError, OSError.
+    `tunnel` is the device and the table for what comes out of it. Raises OSError.
     """
-    held: dict[str, int] = {}
-    own: set[str] = set()
-    for address in netlink.get_addr():
-        text = address.get("address")
-        if address["index"] != indexes["lo"]:
-            own.add(text)
-        elif not ip_address(text).is_loopback:
-            held[text] = address["prefixlen"]
+    loopback = indexes["lo"]
+    addresses = [address_of(message.decode()) for message in requests.dump(rtnl.RTM_NEWADDR)]
+    own = {text for index, text in addresses if index != loopback}
+    held = {text for index, text in addresses if index == loopback and not ip_address(text).is_loopback}
     wanted = set(_missing(own, selectors))
-    for anchor in wanted - held.keys():
-        length = ip_address(anchor).max_prefixlen
-        netlink.addr("add", index=indexes["lo"], address=anchor, prefixlen=length)
-    for anchor in held.keys() - wanted:
-        netlink.addr("del", index=indexes["lo"], address=anchor, prefixlen=held[anchor])
+    make(requests, [address(_on(loopback, anchor)) for anchor in wanted - held])
+    make(requests, [no_address(_on(loopback, anchor)) for anchor in held - wanted])
     if wanted or held:
         Path(f"/proc/sys/net/ipv4/conf/{inside}/accept_local").write_text("1")  # as a source it may be a VM's
-        for version, family in _FAMILIES.items():
-            of_family = ({one for one in ones if ip_address(one).version == version} for ones in (own, wanted))
-            _set_rules(netlink, family, tunnel, *of_family)
+        _set_rules(requests, set(_rules(tunnel, own, wanted)))
 
 
-def _missing(own: Iterable[str], selectors: Iterable[str]) -> Iterable[str]:
+def _on(interface: int, text: str) -> AssignedAddress:
+    return AssignedAddress(interface, text, ip_address(text).max_prefixlen)
+
+
+def _missing(own: Iterable[str], selectors: Iterable[str]) -> Iterator[str]:
     addresses = [ip_address(address) for address in own]
     for selector in map(ip_network, selectors):
         if selector.prefixlen and not any(address in selector for address in addresses):
             yield str(selector.network_address)
 
 
-def _set_rules(
-    netlink: IPRoute, family: int, tunnel: tuple[str, int], own: Iterable[str], anchors: Iterable[str]
-) -> None:
+def _rules(tunnel: tuple[str, int], own: Iterable[str], anchors: Iterable[str]) -> Iterator[Rule]:
     device, by_inside = tunnel
-    length = 32 if family == AF_INET else 128
-    wanted: dict[tuple[int, str | None], dict[str, Any]] = {
-        (_OWN, address): {"iifname": device, "dst": address, "dst_len": length, "table": _LOCAL} for address in own
+    for addresses, interface, table in ((own, device, LOCAL), (anchors, "lo", by_inside)):
+        for one in map(ip_address, addresses):
+            yield Rule(one.version, _OWN, table, interface, destination=f"{one}/{one.max_prefixlen}")
+    for version in _VERSIONS:
+        yield Rule(version, _OUT_OF_TUNNEL, by_inside, device)
+        yield Rule(version, _LATER, LOCAL)
+
+
+def _set_rules(requests: Requests, wanted: set[Rule]) -> None:
+    held = held_rules(requests)
+    stale = {rule for rule in held - wanted if rule.priority == _OWN} | {
+        rule for rule in held if rule.priority == 0 and rule.table == LOCAL
     }
-    wanted |= {
-        (_OWN, anchor): {"iifname": "lo", "dst": anchor, "dst_len": length, "table": by_inside} for anchor in anchors
-    }
-    wanted[_OUT_OF_TUNNEL, None] = {"iifname": device, "table": by_inside}
-    wanted[_LATER, None] = {"table": _LOCAL}
-    held = {(rule.get("priority", 0), rule.get("dst")) for rule in netlink.get_rules(family=family)}
-    for (priority, destination), rule in wanted.items():
-        if (priority, destination) not in held:
-            netlink.rule("add", family=family, priority=priority, **rule)
-    for priority, destination in held - wanted.keys():
-        if priority == _OWN and destination:
-            netlink.rule("del", family=family, priority=priority, dst=destination, dst_len=length)
-    if (0, None) in held:
-        netlink.rule("del", family=family, priority=0, table=_LOCAL)
+    make(requests, [*map(new_rule, wanted - held), *map(no_rule, stale)])

@@ -2,16 +2,22 @@
 
 import errno
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import ip_network
 
 from pyroute2 import IPRoute  # type: ignore[import-untyped]
+from pyroute2.netlink import rtnl  # type: ignore[import-untyped]
 
+from gateway.compartments import changes
 from gateway.compartments.entering import run_in
+from gateway.underlay.messages import IFINFOMSG, IFLA_IFNAME, IFLA_QDISC, attributes_of, text_of
+from gateway.underlay.netlink import Requests
 from vpn import anchors, firewall, routing, shaping
 from vpn.specification import EndpointSpecification, Tunnel, interface_number
 from vpn.suites import TUN_MTU, overhead
 
+_HEADER_BYTES = 16  # struct nlmsghdr
 TUN = "ipsec0"  # libipsec makes it, one for all tunnels
 _IPV6_LEAST_MTU = 1280  # RFC 8200 section 5: what is below is the outer packet's to fragment
 
@@ -76,22 +82,41 @@ def _lay(
     specification: EndpointSpecification, by_name: Mapping[str, Laid], carriers: Mapping[str, str | None], tun: bool
 ) -> None:
     laid = by_name.values()
-    with IPRoute() as netlink:
+    with closing(Requests()) as requests:
         if not tun:
-            _make_xfrm_interfaces(netlink, specification.outside, laid)
-        indexes = {link.get("ifname"): link["index"] for link in netlink.get_links()}
-        for device in {specification.inside, *(place.device for place in laid)} - indexes.keys():
+            _make_xfrm_interfaces(requests, specification.outside, laid)
+        devices = _devices(requests)
+        for device in {specification.inside, *(place.device for place in laid)} - devices.keys():
             raise OSError(errno.ENODEV, f"there is no interface {device}", specification.namespace)
+        indexes = {name: device.index for name, device in devices.items()}
         if tun:
             selectors = [prefix for place in laid for prefix in place.tunnel.local_selectors]
             tunnel = (TUN, routing.BY_INSIDE)
-            anchors.set_anchors(netlink, indexes, specification.inside, tunnel, selectors)
+            anchors.set_anchors(requests, indexes, specification.inside, tunnel, selectors)
         firewall.set_rules(_marked(by_name, carriers))
-        for device, by_class in _rates(specification.inside, laid).items():
-            shaping.set_rates(netlink, indexes[device], by_class)
+        for name, by_class in _rates(specification.inside, laid).items():
+            shaping.set_rates(devices[name].index, devices[name].queue, by_class)
         ours = {connection.local_address for connection in specification.connections if connection.local_address}
         ways = {prefix: _way(prefix, by_name[name]) if name else None for prefix, name in carriers.items()}
-        routing.set_ways(netlink, indexes, specification.inside, frozenset(ours), ways)
+        routing.set_ways(requests, indexes, specification.inside, ours, ways)
+
+
+@dataclass(frozen=True, slots=True)
+class _Device:
+    """An interface; `queue` is the kind of its root queueing discipline."""
+
+    index: int
+    queue: str
+
+
+def _devices(requests: Requests) -> dict[str, _Device]:
+    return dict(_device(message.data) for message in requests.dump(rtnl.RTM_NEWLINK))
+
+
+def _device(data: bytes) -> tuple[str, _Device]:
+    _, index, _ = IFINFOMSG.unpack_from(data, _HEADER_BYTES)
+    attributes = dict(attributes_of(data, _HEADER_BYTES + IFINFOMSG.size))
+    return text_of(attributes[IFLA_IFNAME]), _Device(index, text_of(attributes.get(IFLA_QDISC, b"")))
 
 
 def _mtu(prefix: str, place: Laid) -> int:
@@ -126,14 +151,21 @@ def _rates(inside: str, laid: Collection[Laid]) -> dict[str, dict[int, int]]:
     return rates
 
 
-def _make_xfrm_interfaces(netlink: IPRoute, outside: str, laid: Collection[Laid]) -> None:
+def _make_xfrm_interfaces(requests: Requests, outside: str, laid: Collection[Laid]) -> None:
     wanted = {place.device: place for place in laid}
-    held = {link.get("ifname"): link["index"] for link in netlink.get_links()}
-    for name, place in wanted.items():
-        if name not in held:
-            number = interface_number(place.tunnel.key)
-            netlink.link("add", ifname=name, kind="xfrm", xfrm_link=held[outside], xfrm_if_id=number)
-        netlink.link("set", ifname=name, mtu=max(place.mtu, _IPV6_LEAST_MTU), state="up")
-    for name in held.keys() - wanted.keys():
-        if name.startswith("xfrm"):
-            netlink.link("del", index=held[name])
+    held = _devices(requests)
+    below = held[outside].index
+    missing = [place for name, place in wanted.items() if name not in held]
+    changes.make(
+        requests,
+        [changes.new_xfrm_interface(one.device, below, interface_number(one.tunnel.key)) for one in missing],
+    )
+    made = _devices(requests) if missing else held
+    changes.make(
+        requests,
+        [
+            changes.link_up(made[name].index, name, IFLA_MTU=max(place.mtu, _IPV6_LEAST_MTU))
+            for name, place in wanted.items()
+        ],
+    )
+    changes.remove_links(requests, [name for name in held.keys() - wanted.keys() if name.startswith("xfrm")])

@@ -8,20 +8,30 @@ The datapath has decided already what belongs to which side, so the compartment 
     1002  anything else                    table 1001: by the inside
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import struct
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_network
-from socket import AF_INET, AF_INET6
+from ipaddress import ip_address, ip_network
+from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Any
 
 from pyroute2 import IPRoute  # type: ignore[import-untyped]
+from pyroute2.netlink import rtnl  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl import rt_proto, rt_scope, rt_type, rtmsg  # type: ignore[import-untyped]
 
-from gateway.compartments.changes import NEXT_HOPS
+from gateway.compartments.changes import NEXT_HOPS, Change, make, request
+from gateway.compartments.rules import Rule, held_rules, new_rule, no_rule
+from gateway.underlay.messages import attributes_of, number_of
+from gateway.underlay.netlink import RT_TABLE_MAIN, Message, Requests
 
 _FROM_OUTSIDE_ADDRESS, _FROM_INSIDE, _ANYTHING_ELSE = 1000, 1001, 1002  # preferences of the rules
-_INTO_TUNNELS, BY_INSIDE, _MAIN = 1000, 1001, 254  # tables
+_INTO_TUNNELS, BY_INSIDE = 1000, 1001  # tables
 _METRIC, _LAST_METRIC = 1, 2**32 - 1
-_RTAX_MTU = 2
+_RTA_DST, _RTA_PRIORITY, _RTA_TABLE = 1, 6, 15
+_RTMSG = struct.Struct("=BB10x")  # family, length of destination
+_HEADER_BYTES = 16  # struct nlmsghdr
+_LOCKED_MTU = 1 << 2  # of RTAX_MTU: IPv6 forwards by a route's MTU only where it is locked
+_DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 _FAMILIES = {4: AF_INET, 6: AF_INET6}
 
 
@@ -46,74 +56,77 @@ def path_mtus(netlink: IPRoute, pairs: Iterable[tuple[str, str]]) -> dict[str, i
 
 
 def set_ways(
-    netlink: IPRoute,
+    requests: Requests,
     indexes: Mapping[str, int],
     inside: str,
-    outside_addresses: frozenset[str],
+    outside_addresses: Collection[str],
     ways: Mapping[str, Way | None],
 ) -> None:
-    """Make a namespace's rules and routes what they should be; a prefix whose way is None is closed.
-
-    Raises NetlinkError.
-    """
-    for version, family in _FAMILIES.items():
-        of_family = {prefix: way for prefix, way in ways.items() if ip_network(prefix).version == version}
-        _set_routes(netlink, version, indexes, inside, of_family)
-        addresses = {address for address in outside_addresses if (":" in address) == (version == 6)}
-        _set_rules(netlink, family, _wanted_rules(inside, addresses, 32 if version == 4 else 128))
+    """Make a namespace's rules and routes what they should be; a prefix whose way is None is closed. Raises OSError."""
+    make(requests, _routes(indexes, inside, ways))
+    rules = set(_rules(inside, outside_addresses))
+    held = {rule for rule in held_rules(requests) if _FROM_OUTSIDE_ADDRESS <= rule.priority <= _ANYTHING_ELSE}
+    stale = set(_routes_into_tunnels(requests)) - ways.keys()
+    make(requests, [*map(new_rule, rules - held), *map(no_rule, held - rules), *map(_no_route, stale)])
 
 
-def _wanted_rules(inside: str, addresses: set[str], length: int) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """Return the rules by what tells them apart in a dump."""
-    rules = [{"priority": _FROM_INSIDE, "iifname": inside, "table": _INTO_TUNNELS}]
-    rules.append({"priority": _ANYTHING_ELSE, "table": BY_INSIDE})
-    for address in addresses:
-        rule = {"priority": _FROM_OUTSIDE_ADDRESS, "src": address, "src_len": length, "table": _MAIN}
-        rules.append(rule)
-    return {(rule["priority"], rule.get("src"), rule.get("iifname"), rule["table"]): rule for rule in rules}
+def _rules(inside: str, outside_addresses: Iterable[str]) -> Iterator[Rule]:
+    for version in _FAMILIES:
+        yield Rule(version, _FROM_INSIDE, _INTO_TUNNELS, interface=inside)
+        yield Rule(version, _ANYTHING_ELSE, BY_INSIDE)
+    for address in map(ip_address, outside_addresses):
+        source = f"{address}/{address.max_prefixlen}"
+        yield Rule(address.version, _FROM_OUTSIDE_ADDRESS, RT_TABLE_MAIN, source=source)
 
 
-def _set_rules(netlink: IPRoute, family: int, wanted: Mapping[tuple[Any, ...], dict[str, Any]]) -> None:
-    held = {}
-    for rule in netlink.get_rules(family=family):
-        priority = rule.get("priority")
-        if priority in (_FROM_OUTSIDE_ADDRESS, _FROM_INSIDE, _ANYTHING_ELSE):
-            held[priority, rule.get("src"), rule.get("iifname"), rule.get("table")] = rule["src_len"]
-    for identity, arguments in wanted.items():
-        if identity not in held:
-            netlink.rule("add", family=family, **arguments)
-    for identity in held.keys() - wanted.keys():
-        priority, source, interface, table = identity
-        optional = {"src": source, "src_len": held[identity]} if source else {}
-        optional |= {"iifname": interface} if interface else {}
-        netlink.rule("del", family=family, priority=priority, table=table, **optional)
-
-
-def _set_routes(
-    netlink: IPRoute, version: int, indexes: Mapping[str, int], inside: str, ways: Mapping[str, Way | None]
-) -> None:
-    family = _FAMILIES[version]
-    default = {"family": family, "dst": "default"}
-    hole = {**default, "table": _INTO_TUNNELS, "priority": _LAST_METRIC, "type": "blackhole"}
-    netlink.route("replace", **hole)
-    by_inside = {"table": BY_INSIDE, "gateway": NEXT_HOPS[version], "oif": indexes[inside], "flags": ["onlink"]}
-    netlink.route("replace", **default, **by_inside)
-    held = {prefix: route for prefix, route in _held(netlink, family) if prefix not in ways}
+def _routes(indexes: Mapping[str, int], inside: str, ways: Mapping[str, Way | None]) -> Iterator[Change]:
+    for version, default in _DEFAULTS.items():
+        yield _route(default, _INTO_TUNNELS, _LAST_METRIC, None)
+        by_inside = [("RTA_OIF", indexes[inside]), ("RTA_GATEWAY", NEXT_HOPS[version])]
+        yield _route(default, BY_INSIDE, 0, by_inside)
     for prefix, way in ways.items():
-        to = _into(indexes[way.device], way.mtu) if way else {"type": "blackhole"}
-        netlink.route("replace", family=family, dst=prefix, table=_INTO_TUNNELS, priority=_METRIC, **to)
-    for prefix in held:
-        netlink.route("del", family=family, dst=prefix, table=_INTO_TUNNELS, priority=_METRIC)
+        yield _route(prefix, _INTO_TUNNELS, _METRIC, _into(indexes[way.device], way.mtu) if way else None)
 
 
-def _into(device: int, mtu: int) -> dict[str, Any]:
-    """Return a route's attributes. IPv6 forwards by a route's MTU only where it is locked."""
-    return {"oif": device, "metrics": {"mtu": mtu, "lock": 1 << _RTAX_MTU}}
+def _into(device: int, mtu: int) -> list[tuple[str, Any]]:
+    return [("RTA_OIF", device), ("RTA_METRICS", {"attrs": [("RTAX_LOCK", _LOCKED_MTU), ("RTAX_MTU", mtu)]})]
 
 
-def _held(netlink: IPRoute, family: int) -> Iterator[tuple[str, Any]]:
-    """Dump the routes into tunnels."""
-    default = "0.0.0.0" if family == AF_INET else "::"
-    for route in netlink.get_routes(family=family, table=_INTO_TUNNELS):
-        if route.get("table") == _INTO_TUNNELS and route.get("priority") == _METRIC:
-            yield f"{route.get('dst', default)}/{route['dst_len']}", route
+def _route(prefix: str, table: int, metric: int, way: list[tuple[str, Any]] | None) -> Change:
+    """Route a prefix by these attributes, or into a black hole."""
+    message = _request(rtnl.RTM_NEWROUTE, prefix, table, metric, way or [])
+    message["proto"] = rt_proto["static"]
+    message["type"] = rt_type["unicast" if way else "blackhole"]
+    message["flags"] = rtmsg.RTNH_F_ONLINK if way and "RTA_GATEWAY" in dict(way) else 0
+    return Change(f"routing {prefix}", message)
+
+
+def _no_route(prefix: str) -> Change:
+    message = _request(rtnl.RTM_DELROUTE, prefix, _INTO_TUNNELS, _METRIC, [])
+    return Change(f"removing the route to {prefix}", message)
+
+
+def _request(kind: int, prefix: str, table: int, metric: int, way: list[tuple[str, Any]]) -> Any:
+    network = ip_network(prefix)
+    attributes: list[tuple[str, Any]] = [("RTA_TABLE", table), ("RTA_PRIORITY", metric), *way]
+    if network.prefixlen:
+        attributes.append(("RTA_DST", str(network.network_address)))
+    message = request(rtmsg.rtmsg, kind, attributes)
+    message["family"] = _FAMILIES[network.version]
+    message["dst_len"] = network.prefixlen
+    message["scope"] = rt_scope["universe" if kind == rtnl.RTM_NEWROUTE else "nowhere"]  # nowhere: any
+    return message
+
+
+def _routes_into_tunnels(requests: Requests) -> Iterator[str]:
+    for message in requests.dump(rtnl.RTM_NEWROUTE):
+        if message.family in _FAMILIES.values():
+            attributes = dict(attributes_of(message.data, _HEADER_BYTES + _RTMSG.size))
+            which = tuple(number_of(attributes.get(kind, b"")) for kind in (_RTA_TABLE, _RTA_PRIORITY))
+            if which == (_INTO_TUNNELS, _METRIC):
+                yield _prefix(message, attributes.get(_RTA_DST))
+
+
+def _prefix(message: Message, address: bytes | None) -> str:
+    family, length = _RTMSG.unpack_from(message.data, _HEADER_BYTES)
+    return f"{inet_ntop(family, address or bytes(4 if family == AF_INET else 16))}/{length}"

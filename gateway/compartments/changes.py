@@ -73,10 +73,10 @@ def remove_links(requests: Requests, names: Iterable[str]) -> None:
 
     As a group, since Linux waits some 20 ms for each removal, of however many.
     """
-    doomed = [_request(ifinfmsg, rtnl.RTM_SETLINK, [("IFLA_IFNAME", name), ("IFLA_GROUP", _DOOMED)]) for name in names]
+    doomed = [request(ifinfmsg, rtnl.RTM_SETLINK, [("IFLA_IFNAME", name), ("IFLA_GROUP", _DOOMED)]) for name in names]
     codes = set(requests.change(doomed)) - {errno.ENODEV}
     if codes == {0}:
-        make(requests, [Change("removing interfaces", _request(ifinfmsg, rtnl.RTM_DELLINK, [("IFLA_GROUP", _DOOMED)]))])
+        make(requests, [Change("removing interfaces", request(ifinfmsg, rtnl.RTM_DELLINK, [("IFLA_GROUP", _DOOMED)]))])
     elif codes:
         raise OSError(max(codes), os.strerror(max(codes)), "removing interfaces")
 
@@ -86,8 +86,17 @@ def new_pair(near: End, far: End, far_namespace: int, mtu: int) -> Change:
     peer = {"attrs": [*_named(far, mtu), ("IFLA_NET_NS_FD", far_namespace)]}
     data = {"attrs": [("VETH_INFO_PEER", peer)]}
     veth = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", data)]}
-    request = _request(ifinfmsg, rtnl.RTM_NEWLINK, [*_named(near, mtu), ("IFLA_LINKINFO", veth)])
-    return Change(f"making {near.name} and {far.name}", request)
+    message = request(ifinfmsg, rtnl.RTM_NEWLINK, [*_named(near, mtu), ("IFLA_LINKINFO", veth)])
+    return Change(f"making {near.name} and {far.name}", message)
+
+
+def new_xfrm_interface(name: str, below: int, number: int) -> Change:
+    """Make an interface for the IPsec policies and SAs that have this interface identifier (`if_id`)."""
+    data = {"attrs": [("IFLA_XFRM_LINK", below), ("IFLA_XFRM_IF_ID", number)]}
+    kind = {"attrs": [("IFLA_INFO_KIND", "xfrm"), ("IFLA_INFO_DATA", data)]}
+    return Change(
+        f"making {name}", request(ifinfmsg, rtnl.RTM_NEWLINK, [("IFLA_IFNAME", name), ("IFLA_LINKINFO", kind)])
+    )
 
 
 def _named(end: End, mtu: int) -> list[tuple[str, Any]]:
@@ -96,10 +105,10 @@ def _named(end: End, mtu: int) -> list[tuple[str, Any]]:
 
 def link_up(index: int, name: str, **attributes: Any) -> Change:
     """Take an interface up, after setting attributes of it such as `IFLA_MTU`."""
-    request = _request(ifinfmsg, rtnl.RTM_SETLINK, list(attributes.items()))
-    request["index"] = index
-    request["flags"] = request["change"] = IFF_UP
-    return Change(f"taking {name} up", request)
+    message = request(ifinfmsg, rtnl.RTM_SETLINK, list(attributes.items()))
+    message["index"] = index
+    message["flags"] = message["change"] = IFF_UP
+    return Change(f"taking {name} up", message)
 
 
 def address(assigned: AssignedAddress) -> Change:
@@ -114,20 +123,20 @@ def no_address(assigned: AssignedAddress) -> Change:
 
 def _address(kind: int, assigned: AssignedAddress) -> Any:
     text = assigned.address
-    request = _request(ifaddrmsg, kind, [("IFA_LOCAL", text), ("IFA_ADDRESS", text), ("IFA_FLAGS", IFA_F_NODAD)])
-    request["family"] = AF_INET6 if ":" in text else AF_INET
-    request["index"] = assigned.interface
-    request["prefixlen"] = assigned.length
-    return request
+    message = request(ifaddrmsg, kind, [("IFA_LOCAL", text), ("IFA_ADDRESS", text), ("IFA_FLAGS", IFA_F_NODAD)])
+    message["family"] = AF_INET6 if ":" in text else AF_INET
+    message["index"] = assigned.interface
+    message["prefixlen"] = assigned.length
+    return message
 
 
 def neighbour(interface: int, version: int, mac: str) -> Change:
     """Fix the datapath's MAC as that of the next hop."""
-    request = _request(ndmsg.ndmsg, rtnl.RTM_NEWNEIGH, [("NDA_DST", NEXT_HOPS[version]), ("NDA_LLADDR", mac)])
-    request["family"] = _FAMILIES[version]
-    request["ifindex"] = interface
-    request["state"] = ndmsg.NUD_PERMANENT
-    return Change(f"setting the neighbour {NEXT_HOPS[version]}", request)
+    message = request(ndmsg.ndmsg, rtnl.RTM_NEWNEIGH, [("NDA_DST", NEXT_HOPS[version]), ("NDA_LLADDR", mac)])
+    message["family"] = _FAMILIES[version]
+    message["ifindex"] = interface
+    message["state"] = ndmsg.NUD_PERMANENT
+    return Change(f"setting the neighbour {NEXT_HOPS[version]}", message)
 
 
 def route(wanted: RouteToDatapath) -> Change:
@@ -152,18 +161,19 @@ def _route(kind: int, wanted: RouteToDatapath) -> Any:
     if wanted.mtu:
         metrics = [("RTAX_LOCK", _LOCKED_MTU), ("RTAX_MTU", wanted.mtu)]
         attributes.append(("RTA_METRICS", {"attrs": metrics}))
-    request = _request(rtmsg.rtmsg, kind, attributes)
-    request["family"] = _FAMILIES[version]
-    request["dst_len"] = wanted.prefix.prefixlen
-    request["table"] = RT_TABLE_MAIN
-    request["proto"] = OUR_PROTOCOL
-    request["scope"] = rt_scope["universe"]
-    request["type"] = rt_type["unicast"]
-    request["flags"] = rtmsg.RTNH_F_ONLINK
-    return request
+    message = request(rtmsg.rtmsg, kind, attributes)
+    message["family"] = _FAMILIES[version]
+    message["dst_len"] = wanted.prefix.prefixlen
+    message["table"] = RT_TABLE_MAIN
+    message["proto"] = OUR_PROTOCOL
+    message["scope"] = rt_scope["universe"]
+    message["type"] = rt_type["unicast"]
+    message["flags"] = rtmsg.RTNH_F_ONLINK
+    return message
 
 
-def _request(message_class: Any, kind: int, attributes: list[tuple[str, Any]]) -> Any:
+def request(message_class: Any, kind: int, attributes: list[tuple[str, Any]]) -> Any:
+    """Build a message of pyroute2's with these attributes; its own fields are the caller's to set."""
     message = message_class()
     message["header"]["type"] = kind
     message["attrs"] = attributes

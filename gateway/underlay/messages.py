@@ -16,7 +16,7 @@ from gateway.underlay.network import Link, Neighbour, NeighbourKey, NextHop, Rou
 NTF_EXT_MANAGED = 1  # linux/neighbour.h, flag of NDA_FLAGS_EXT, since Linux 5.16
 OUR_PROTOCOL = 84  # NDA_PROTOCOL marks the entries that we made, so that a restarted daemon knows them again
 NDA_DST, NDA_LLADDR, NDA_PROTOCOL, NDA_FLAGS_EXT = 1, 2, 12, 15
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_LINKINFO, IFLA_LINK_NETNSID = 1, 3, 4, 5, 18, 37
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_QDISC, IFLA_LINKINFO, IFLA_LINK_NETNSID = 1, 3, 4, 5, 6, 18, 37
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_VLAN_ID, _IFLA_VLAN_PROTOCOL = 1, 2, 1, 5
 ETH_P_8021Q = 0x8100
 ARPHRD_ETHER = 1

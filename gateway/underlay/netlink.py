@@ -18,6 +18,7 @@ from pyroute2.netlink import (  # type: ignore[import-untyped]
     NLMSG_ERROR,
     rtnl,
 )
+from pyroute2.netlink.rtnl.fibmsg import fibmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl  # type: ignore[import-untyped]
@@ -45,6 +46,7 @@ _DUMPS = {
     rtnl.RTM_NEWADDR: (rtnl.RTM_GETADDR, ifaddrmsg),
     rtnl.RTM_NEWROUTE: (rtnl.RTM_GETROUTE, rtmsg),
     rtnl.RTM_NEWNEIGH: (rtnl.RTM_GETNEIGH, ndmsg),
+    rtnl.RTM_NEWRULE: (rtnl.RTM_GETRULE, fibmsg),
 }
 _HEADER = struct.Struct("=IHHII")
 _RECEIVE_BUFFER_BYTES = 4 << 20
