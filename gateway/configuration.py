@@ -1,5 +1,6 @@
 """The gateway's own configuration: what an administrator sets, never an orchestrator."""
 
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from pydantic_core import ErrorDetails
 
 from gateway.policy.addresses import AddressRange, address_range, family, ordinal
 from gateway.policy.fields import Address, InterfaceAddress, MacAddress, Name, Vlan
+
+MOST_OF_AN_INTERFACE_NAME = 15  # bytes: IFNAMSIZ, without the zero
 
 
 class ConfigurationError(Exception):
@@ -33,6 +36,15 @@ def split_endpoint(text: str) -> tuple[str, int]:
 
 
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+
+
+def _interface(text: str) -> str:
+    if len(text.encode()) > MOST_OF_AN_INTERFACE_NAME or text in (".", "..") or re.search(r"[/:\s]", text):
+        raise ValueError(f"{text!r} is not a name that an interface can have: see ip link")
+    return text
+
+
+Interface = Annotated[Name, AfterValidator(_interface)]
 
 
 class _Section(BaseModel):
@@ -82,7 +94,7 @@ class Port(_Section):
 
     name: Name
     role: Literal["provider", "external"]
-    interface: Name
+    interface: Interface
     vlan: Vlan = 0
     addresses: tuple[InterfaceAddress, ...] = ()
     gateways: tuple[Address, ...] = ()

@@ -13,8 +13,8 @@ from fastapi import FastAPI
 from gateway import logs
 from gateway.adoption import Adopted, adopt
 from gateway.api import application
-from gateway.api.secrets import CertificateFiles, admin_token, server_certificate
-from gateway.api.server import ListenError, listen, notify_service_manager, serve
+from gateway.api.secrets import CertificateError, CertificateFiles, admin_token, given_certificate, server_certificate
+from gateway.api.server import ListenError, listen, notify_service_manager, serve, server
 from gateway.configuration import GatewayConfiguration, split_endpoint
 from gateway.datapath.build import BuildError, build
 from gateway.datapath.capture import end_stale, lock_of
@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 STORE = "policy.sqlite"
 FORGET_MOVES_SECONDS = 60.0  # after machines have left their provider addresses
 KEEP_NEIGHBOURS_SECONDS = 1.0
+RENEW_CERTIFICATE_SECONDS = 12 * 3600.0
 
 
 class StartError(Exception):
@@ -46,9 +47,11 @@ def run(configuration: GatewayConfiguration) -> None:
     end_with_any_thread()
     try:
         _run(configuration)
-    except (BpfError, BuildError, PinsBusyError, ListenError, UnknownPluginError) as error:
+    except (BpfError, BuildError, CertificateError, PinsBusyError, ListenError, UnknownPluginError) as error:
         raise StartError(str(error)) from error
     except OSError as error:
+        if error.strerror is None:  # one of our own words
+            raise StartError(str(error)) from error
         where = error.filename or configuration.state_dir
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         mend = "make room there" if full else "the gateway needs to write there, as root"
@@ -106,11 +109,19 @@ def _serve(
     listener: socket.socket,
     files: CertificateFiles,
 ) -> None:
-    def serving() -> None:
+    def ready() -> None:
         log.info("serving", listen=configuration.api.listen, revision=transactions.held.snapshot.revision)
         transactions.settled().add_done_callback(lambda _: notify_service_manager("READY=1"))
 
-    serve(api, listener, files, serving)
+    def renew() -> None:
+        try:
+            serving.take(_certificate(configuration))
+        except (CertificateError, OSError) as error:
+            log.error("certificate_not_renewed", why=str(error), effect="the one that was read last is shown on")
+
+    serving = server(api, files, ready)
+    with _every(RENEW_CERTIFICATE_SECONDS, "certificate", renew):
+        serve(serving, listener)
     notify_service_manager("STOPPING=1")
     log.info("stopping", datapath="forwards on", tunnels="stay up")
 
@@ -118,7 +129,7 @@ def _serve(
 def _certificate(configuration: GatewayConfiguration) -> CertificateFiles:
     api = configuration.api
     if api.certificate is not None and api.private_key is not None:
-        return CertificateFiles(api.certificate, api.private_key)
+        return given_certificate(CertificateFiles(api.certificate, api.private_key))
     host, _ = split_endpoint(api.listen)
     names = {configuration.name, host}
     if host in UNSPECIFIED:  # then it is reached by whatever addresses there are

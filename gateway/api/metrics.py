@@ -40,8 +40,16 @@ class GatewayCollector(Collector):
         yield from _connections(counters, names)
         yield from service_metrics.families(self._services.report(domains), names)
         unresolved = len(self._machine.unresolved())
+        yield self._ports()
         yield _gauge("unresolved_provider_addresses", "Provider addresses in use without a way to them.", unresolved)
         yield from self._revisions()
+
+    def _ports(self) -> Metric:
+        help_text = "1 while the datapath takes the packets of a port."
+        attached = GaugeMetricFamily("tenant_gateway_port_attached", help_text, labels=("port", "interface"))
+        for port in self._machine.ports():
+            attached.add_metric((port.name, port.interface), port.state == "attached")
+        return attached
 
     def _revisions(self) -> Iterator[Metric]:
         programmed = self._transactions.programmed

@@ -5,12 +5,14 @@ import ipaddress
 import os
 import secrets
 import socket
+import ssl
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -18,6 +20,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 CA_LIFETIME = datetime.timedelta(days=3650)
 SERVER_LIFETIME = datetime.timedelta(days=397)
 RENEW_BEFORE = datetime.timedelta(days=30)
+
+
+class CertificateError(Exception):
+    """A certificate that the server cannot use; the text says why and how to mend it."""
 
 
 class CertificateFiles(NamedTuple):
@@ -46,7 +52,7 @@ def server_certificate(state_dir: Path, names: Iterable[str]) -> CertificateFile
     ca_certificate, ca_key = _authority(directory)
     files = CertificateFiles(directory / "server.pem", directory / "server.key")
     wanted = {"localhost", socket.gethostname(), "127.0.0.1", "::1", *names}
-    if not (files.private_key.exists() and _still_serves(files.certificate, ca_certificate, wanted)):
+    if _fault(files) or not _still_serves(files.certificate, ca_certificate, wanted):
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _server_certificate(key.public_key(), wanted, ca_certificate, ca_key)
         _write(files.private_key, _pem(key), 0o600)
@@ -54,12 +60,29 @@ def server_certificate(state_dir: Path, names: Iterable[str]) -> CertificateFile
     return files
 
 
+def given_certificate(files: CertificateFiles) -> CertificateFiles:
+    """Return the files that an administrator gave. Errors: CertificateError if no server can use them."""
+    if fault := _fault(files):
+        raise CertificateError(
+            f"api.certificate {files.certificate} with api.private_key {files.private_key}: {fault}: "
+            "both are to be PEM, without a passphrase, and to belong together"
+        )
+    return files
+
+
+def _fault(files: CertificateFiles) -> str | None:
+    """Tell why a server cannot use these files, None if it can."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*files, password="")
+    except OSError as error:  # an ssl.SSLError too
+        return error.strerror or str(error)
+    return None
+
+
 def _authority(directory: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     certificate_path, key_path = directory / "ca.pem", directory / "ca.key"
     if certificate_path.exists() and key_path.exists():
-        key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey), f"{key_path} is not the key that the gateway made"
-        return x509.load_pem_x509_certificate(certificate_path.read_bytes()), key
+        return _read_authority(certificate_path, key_path)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Tenant gateway CA {socket.gethostname()}"[:64])])
     certificate = (
@@ -72,6 +95,19 @@ def _authority(directory: Path) -> tuple[x509.Certificate, ec.EllipticCurvePriva
     _write(key_path, _pem(key), 0o600)
     _write(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
     return certificate, key
+
+
+def _read_authority(certificate: Path, key: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    try:
+        read = serialization.load_pem_private_key(key.read_bytes(), password=None)
+        if not isinstance(read, ec.EllipticCurvePrivateKey):
+            raise ValueError("the key is not one of an elliptic curve")
+        return x509.load_pem_x509_certificate(certificate.read_bytes()), read
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise CertificateError(
+            f"{certificate} and {key}: are not what the gateway made: {error}: "
+            "restore both from a backup, or remove both to have a new CA, which clients then need"
+        ) from error
 
 
 def _server_certificate(
@@ -126,8 +162,6 @@ def _general_name(name: str) -> x509.GeneralName:
 
 
 def _still_serves(path: Path, ca: x509.Certificate, names: set[str]) -> bool:
-    if not path.exists():
-        return False
     certificate = x509.load_pem_x509_certificate(path.read_bytes())
     held = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return (

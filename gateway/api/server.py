@@ -37,6 +37,11 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._ready = ready
 
+    def take(self, files: CertificateFiles) -> None:
+        """Show those who connect from now on this certificate. Errors: ssl.SSLError, OSError."""
+        assert self.config.ssl is not None, "the server is loaded"
+        self.config.ssl.load_cert_chain(*files)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
@@ -56,15 +61,16 @@ def server(application: FastAPI, files: CertificateFiles, ready: Callable[[], No
         ssl_keyfile=os.fspath(files.private_key),
         timeout_graceful_shutdown=5,
     )
+    config.load()
     return Server(config, ready)
 
 
-def serve(application: FastAPI, listener: socket.socket, files: CertificateFiles, ready: Callable[[], None]) -> None:
+def serve(serving: Server, listener: socket.socket) -> None:
     """Answer requests until SIGTERM or SIGINT; requests under way are finished first."""
     # uvicorn raises the signal again once it has stopped; with these in place the caller's clean-up still runs.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    server(application, files, ready).run(sockets=[listener])
+    serving.run(sockets=[listener])
 
 
 def notify_service_manager(state: str) -> None:

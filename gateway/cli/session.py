@@ -37,7 +37,8 @@ class Session:
         try:
             return load(self.configuration_path)
         except ConfigurationError as error:
-            raise Failure(str(error), "name the file with --config or TGW_CONFIG") from error
+            readable = self.configuration_path.is_file()
+            raise Failure(str(error), "" if readable else "name the file with --config or TGW_CONFIG") from error
 
     def get(self, path: str, **arguments: Any) -> "httpx.Response":
         return self.request("GET", path, **arguments)

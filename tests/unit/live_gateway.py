@@ -246,9 +246,8 @@ def main(state_dir: Path, port: int) -> None:
     plugins = load(settings.plugins.enabled)
     api = application.create(transactions, StillMachine(settings), StillServices(), plugins, token)
     listener = listen(settings.api.listen)
-    serve(
-        api, listener, server_certificate(state_dir, ()), lambda: print("ready", listener.getsockname()[1], flush=True)
-    )
+    files = server_certificate(state_dir, ())
+    serve(server(api, files, lambda: print("ready", listener.getsockname()[1], flush=True)), listener)
     transactions.stop()
 
 

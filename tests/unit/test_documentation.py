@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import typer.main
+import yaml
 from documents import WEB, blue, policy, tunnel
 from live_gateway import LiveGateway
 from prometheus_client.parser import text_string_to_metric_families
@@ -83,6 +84,15 @@ def test_the_metrics_are_those_that_are_served(gateway: LiveGateway) -> None:
         }
     documented = {names(name)[0]: sorted(names(labels)) for name, labels, _ in rows(section(OPERATIONS, "Metrics"))}
     assert documented == served
+
+
+def test_the_alerts_ask_for_metrics_and_drop_reasons_that_there_are() -> None:
+    (group,) = yaml.safe_load((ROOT / "docs/alerts.yaml").read_text())["groups"]
+    asked = " ".join(rule["expr"] for rule in group["rules"])
+    documented = {names(name)[0] for name, _, _ in rows(section(OPERATIONS, "Metrics"))}
+    assert set(re.findall(r"tenant_gateway_\w+", asked)) <= documented
+    (reasons,) = re.findall(r'reason=~"([^"]+)"', asked)
+    assert set(reasons.split("|")) <= drop_reasons(Layout.of(build())).keys()
 
 
 def test_the_directions_are_those_of_the_programs() -> None:

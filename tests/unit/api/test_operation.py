@@ -75,6 +75,7 @@ def test_metrics_are_what_prometheus_reads(gateway: LiveGateway) -> None:
     assert samples["tenant_gateway_drops_total", "internet", "vip_not_served"] == 2
     assert samples["tenant_gateway_drops_total", "", "unknown_vsid"] == 1
     assert samples["tenant_gateway_map_used", None, None] == 1024
+    assert samples["tenant_gateway_port_attached", None, None] == 1
     assert samples["tenant_gateway_unresolved_provider_addresses", None, None] == 1
     assert samples["tenant_gateway_accepted_revision", None, None] == 1
     assert samples["tenant_gateway_programmed_revision", None, None] == 1

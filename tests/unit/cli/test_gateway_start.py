@@ -49,6 +49,12 @@ def test_a_taken_address_is_named(tmp_path: Path) -> None:
     assert f"api.listen = '{listen}': Address already in use" in output
 
 
+def test_a_given_certificate_that_is_none_is_named(tmp_path: Path) -> None:
+    given = "".join(f'{field} = "{tmp_path / "nothing.pem"}"\n' for field in ("certificate", "private_key"))
+    output = start(tmp_path, f'state_dir = "{tmp_path}"\n[api]\nlisten = "127.0.0.1:0"\n{given}')
+    assert f"api.certificate {tmp_path / 'nothing.pem'}" in output
+
+
 def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert str(tmp_path / "file") in start(tmp_path, f'state_dir = "{tmp_path / "file" / "state"}"\n')

@@ -111,6 +111,13 @@ def test_one_interface_is_provider_and_external_at_once(file: Path) -> None:
     assert len(load(file).ports) == 2
 
 
+@pytest.mark.parametrize("name", ["sixteen-characters", "eth1/2", "eth 1", ".."])
+def test_what_no_interface_can_be_called_is_refused(file: Path, name: str) -> None:
+    file.write_text(f'[[ports]]\nname = "a"\nrole = "external"\ninterface = "{name}"\n')
+    with pytest.raises(ConfigurationError, match=r"ports\[0\].interface: .* is not a name that an interface can have"):
+        load(file)
+
+
 def test_a_certificate_comes_with_its_key(file: Path) -> None:
     assert "api: certificate and private_key belong together" in refused(file, '[api]\ncertificate = "/a.pem"\n')
 
