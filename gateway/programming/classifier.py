@@ -15,7 +15,8 @@ from gateway.policy.fields import port_ranges
 from gateway.policy.model import AccessControlList, AccessRule
 from gateway.programming.block import Bytes, CapacityError
 from gateway.programming.rule_tree import RuleTree
-from gateway.programming.search import Body, Intervals, Key, Ranges, intervals, protocols_of
+from gateway.programming.search import Body, Ranges, intervals, protocols_of
+from gateway.programming.search_tree import Key, TreeWriter
 
 WORDS_MAX = 64  # of a vector
 RULES_MAX = WORDS_MAX * 64
@@ -25,7 +26,8 @@ _BITS = {4: 32, 6: 128}
 def compile_access_list(access_list: AccessControlList, layout: Layout) -> Bytes:
     """Turn an access list into a position-independent block. Raises CapacityError."""
     header = numpy.zeros(2, layout.struct("classifier"))
-    body = Body(header.nbytes, layout)
+    body = Body(header.nbytes)
+    trees = TreeWriter(body, layout.struct("search_node"))
     defaults = {"inbound": access_list.default_inbound, "outbound": access_list.default_outbound}
     for classifier, (direction, default) in zip(header, defaults.items(), strict=True):
         rules = sorted(
@@ -36,11 +38,11 @@ def compile_access_list(access_list: AccessControlList, layout: Layout) -> Bytes
                 f"access list {access_list.name} has {len(rules)} {direction} rules, at most {RULES_MAX} fit: split it"
             )
         classifier["otherwise"] = default == "allow"
-        tree = RuleTree(body, layout, rules)
+        tree = RuleTree(body, trees, layout, rules)
         classifier["rules4"] = tree.word()
         in_vectors = [rule for rule in rules if tree.needs_vectors or not _is_ipv4_only(rule)]
         if in_vectors:
-            _add_vectors(body, classifier, in_vectors)
+            _add_vectors(body, trees, classifier, in_vectors)
     return body.finish(header)
 
 
@@ -68,12 +70,12 @@ class _Vectors:
         return numpy.frombuffer(mask.to_bytes(WORDS_MAX * size, "little"), f"<u{size}")
 
 
-def _add_vectors(body: Body, classifier: Any, rules: Sequence[AccessRule]) -> None:
+def _add_vectors(body: Body, trees: TreeWriter, classifier: Any, rules: Sequence[AccessRule]) -> None:
     vectors = _Vectors(body, len(rules))
 
     def tree(numbers: Iterable[Ranges | None], bits: int, key: int) -> int:
         matching = ((1 << index, ranges) for index, ranges in enumerate(numbers))
-        return _add_tree(body, vectors, intervals(matching, bits), bits, key)
+        return trees.add_intervals(intervals(matching, bits), bits, key, vectors.place)
 
     for version, bits in _BITS.items():
         first = 4 - bits // 32
@@ -87,31 +89,6 @@ def _add_vectors(body: Body, classifier: Any, rules: Sequence[AccessRule]) -> No
     allowed = sum(1 << index for index, rule in enumerate(rules) if rule.action == "allow")
     classifier["actions"] = body.add(vectors.words(allowed).tobytes())
     classifier["word_shift"] = vectors.word_shift
-
-
-def _add_tree(body: Body, vectors: _Vectors, cut: Intervals, bits: int, key: int) -> int:
-    """Write a tree over the intervals of all numbers of so many bits, 32 of them at a time; return the word for it."""
-    if len(cut) == 1:
-        return vectors.place(cut[0][1])
-    below = max(0, bits - 32)
-    groups: dict[int, Intervals] = {}
-    for start, mask in _cut(cut, 1 << below, 1 << bits):
-        groups.setdefault(start >> below, []).append((start & (1 << below) - 1, mask))
-    words = (_add_tree(body, vectors, inner, below, key + 1) for inner in groups.values())
-    return body.add_tree(list(groups), words, key)
-
-
-def _cut(cut: Intervals, size: int, end: int) -> Intervals:
-    """Let an interval begin at the multiples of `size` on both sides of every number where one begins between them."""
-    more: dict[int, int] = {}
-    before = 0
-    for start, mask in cut:
-        if start % size:
-            more.setdefault(start - start % size, before)
-            more[start - start % size + size] = mask
-        before = mask
-    more.pop(end, None)
-    return sorted((more | dict(cut)).items())
 
 
 def _addresses(prefix: str | None, version: int) -> Ranges | None:

@@ -14,7 +14,8 @@ from gateway.programming.block import LINE_BYTES, BlockBuilder, Bytes, CapacityE
 from gateway.programming.encoding import cells_for, mac_bytes, words_of
 from gateway.programming.hash_table import add_table
 from gateway.programming.routes import Inside, Neighbour, PortName, connection_port, routed_records, routes_of
-from gateway.programming.routes_block import Places, add_hops, add_trie
+from gateway.programming.routes_block import Places, add_hops, add_prefixes
+from gateway.programming.search_tree import TreeWriter
 from gateway.programming.service_plan import Origin, Plan, Target, outbound_rules
 from gateway.programming.services_block import TARGET_FRONTEND, add_customers, add_services
 
@@ -67,6 +68,7 @@ class _DomainBlock:
         self._layout = around.layout
         self._builder = BlockBuilder()
         self._builder.reserve(_HEADER_LINES)
+        self._trees = TreeWriter(self._builder, self._layout.struct("search_node"))
         self._subnet_index = {subnet.vsid: index for index, subnet in enumerate(domain.virtual_subnets)}
         connections = (connection_port(connection, around.port_vlans) for connection in domain.l3_connections())
         self._links = [*connections, *around.legs]
@@ -99,7 +101,7 @@ class _DomainBlock:
         return self._builder.finish(numpy.concatenate([line.view(numpy.uint8) for line in lines]))
 
     def _add_places(self, header: Any, subnets: int) -> None:
-        """Write where addresses are: next hops, subnets, and for each family the trie and the exact entries."""
+        """Write where addresses are: next hops, subnets, and for each family prefixes and exact entries."""
         around = self._around
         routes = routes_of(self._domain, around.port_vlans, around.inside)
         leaves = add_hops(self._builder, self._layout, routes, self._subnet_index, around.places)
@@ -109,8 +111,8 @@ class _DomainBlock:
         prefixes = [prefix for subnet in self._domain.virtual_subnets for prefix in subnet.prefixes]
         of_their_own = list(dict.fromkeys((*routers, *frontends)))
         for version in (4, 6):
-            root = add_trie(self._builder, version, routes, leaves, prefixes, of_their_own)
-            header[f"routes{version}"] = root
+            root = add_prefixes(self._trees, version, routes, leaves, prefixes, of_their_own)
+            header[f"prefixes{version}"] = root
             header[f"exact{version}"] = add_table(self._builder, exact[version]).values()
 
     def _frontend_addresses(self) -> dict[str, tuple[int, int]]:
@@ -214,7 +216,7 @@ class _DomainBlock:
             for version in (4, 6):
                 rules = outbound.get((subnet.vsid, version), {})
                 row[f"outbound{version}"] = rules.pop("", 0)
-                row[f"customers{version}"] = add_customers(self._builder, rules, int(row[f"outbound{version}"]))
+                row[f"customers{version}"] = add_customers(self._trees, version, rules, int(row[f"outbound{version}"]))
             _fill_routers(row, subnet.router_addresses().values())
         connections = self._domain.l3_connections()
         links = subnets[len(self._subnet_index) :]

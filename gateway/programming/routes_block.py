@@ -1,4 +1,4 @@
-"""The part of a routing domain's block that tells where prefixes lead: next hops, a trie for each family. Pure."""
+"""The part of a routing domain's block that tells where prefixes lead: next hops, a tree for each family. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
@@ -8,9 +8,9 @@ import numpy
 from gateway.datapath.layout import Layout
 from gateway.policy.addresses import AddressRange, address_range, family, ordinal
 from gateway.programming.block import BlockBuilder, CapacityError
-from gateway.programming.encoding import mac_bytes, packed, words_of
-from gateway.programming.routes import External, Hop, OnLink, Overlay, PortName, Route, covering
-from gateway.programming.trie import Trie
+from gateway.programming.encoding import mac_bytes, words_of
+from gateway.programming.routes import External, Hop, OnLink, Overlay, PortName, Route, covering, host_prefix
+from gateway.programming.search_tree import TreeWriter, prefix_intervals
 
 LEAF_EXACT = 0x40000000
 LEAF_COUNT_SHIFT = 24
@@ -63,34 +63,39 @@ def _fill_hop(row: Any, layout: Layout, hop: Hop, subnet_index: Mapping[int, int
         row["kind"], row["reason"] = kinds["NEXT_HOP_UNREACHABLE"], layout.enum("verdict")["DROP_NO_RECORD"]
 
 
-def add_trie(
-    builder: BlockBuilder,
+def add_prefixes(
+    trees: TreeWriter,
     version: int,
     routes: Mapping[str, Route],
     leaves: Mapping[Route, int],
     subnet_prefixes: Iterable[str],
     exact: Iterable[str],
 ) -> int:
-    """Write the trie of a family; return its root's line. A leaf under which an `exact` entry can lie says so.
+    """Write the tree of a family; return the word for it. A leaf under which an `exact` entry can lie says so.
 
     All prefixes of virtual subnets are taken to hold some; elsewhere an address gets a leaf of its own.
     """
     subnets = [address_range(prefix) for prefix in subnet_prefixes if family(prefix) == version]
-    trie = Trie()
-    ordered = sorted(
-        ((address_range(prefix), prefix) for prefix in routes if family(prefix) == version),
-        key=lambda each: each[0].length,
-    )
-    for network, prefix in ordered:
-        inside = any(subnet.first <= network.first <= network.last <= subnet.last for subnet in subnets)
-        leaf = leaves[routes[prefix]] | (LEAF_EXACT if inside else 0)
-        trie.insert(packed(prefix.partition("/")[0]), network.length, leaf)
-    of_family = {prefix: routes[prefix] for _, prefix in ordered}
+    found = []
+    for prefix, route in routes.items():
+        if family(prefix) == version:
+            network = address_range(prefix)
+            inside = any(subnet.first <= network.first <= network.last <= subnet.last for subnet in subnets)
+            found.append((prefix, leaves[route] | (LEAF_EXACT if inside else 0)))
+    of_family = {prefix: routes[prefix] for prefix, _ in found}
     for address in exact:
         if family(address) == version and not _is_in(address, subnets):
-            route = covering(of_family, address)
-            trie.insert(packed(address), 32 if version == 4 else 128, (leaves[route] if route else 0) | LEAF_EXACT)
-    return trie.add_to(builder)
+            around = covering(of_family, address)
+            found.append((host_prefix(address), (leaves[around] if around else 0) | LEAF_EXACT))
+    return add_leaves(trees, version, found, 0)
+
+
+def add_leaves(trees: TreeWriter, version: int, leaves: Iterable[tuple[str, int]], otherwise: int) -> int:
+    """Write a tree that leads from the longest prefix that an address has to a leaf; return the word for it."""
+    bits = 32 if version == 4 else 128
+    ranges = ((address_range(prefix), leaf) for prefix, leaf in leaves)
+    numbers = ((each.first % (1 << bits), each.last % (1 << bits), leaf) for each, leaf in ranges)
+    return trees.add_intervals(prefix_intervals(numbers, bits, otherwise), bits, 0, int)
 
 
 def _is_in(address: str, networks: Iterable[AddressRange]) -> bool:

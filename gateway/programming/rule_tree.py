@@ -13,7 +13,8 @@ from gateway.datapath.layout import Layout
 from gateway.policy.addresses import address_range, family
 from gateway.policy.fields import port_ranges
 from gateway.policy.model import AccessRule
-from gateway.programming.search import COUNT_SHIFT, Body, Intervals, Key, intervals, protocols_of
+from gateway.programming.search import COUNT_SHIFT, Body, intervals, protocols_of
+from gateway.programming.search_tree import Intervals, Key, TreeWriter
 
 RULES_AT_PLACE = 8
 SEARCH_VECTORS = 0x7F000000
@@ -41,9 +42,10 @@ class _Piece(NamedTuple):
 class RuleTree:
     """Writes the tree of some rules into a list's body."""
 
-    def __init__(self, body: Body, layout: Layout, rules: Sequence[AccessRule]) -> None:
+    def __init__(self, body: Body, trees: TreeWriter, layout: Layout, rules: Sequence[AccessRule]) -> None:
         """`rules`: by priority."""
         self._body = body
+        self._trees = trees
         self._pieces = list(islice((piece for rule in rules for piece in _cut(rule)), PIECES_MAX + 1))
         self._records = numpy.array([_record(piece) for piece in self._pieces], layout.struct("access_rule"))
         self._not_comparable = sum(
@@ -80,7 +82,7 @@ class RuleTree:
         _, key, runs = min(cuts)
         if any(run == mask for _, run in runs):
             return self._leave_to_vectors()
-        return self._body.add_tree([number for number, _ in runs], (self._word(run) for _, run in runs), key)
+        return self._trees.add_numbers([number for number, _ in runs], (self._word(run) for _, run in runs), key)
 
     def _leave_to_vectors(self) -> int:
         self.needs_vectors = True

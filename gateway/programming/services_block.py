@@ -7,10 +7,12 @@ import numpy
 import numpy.typing
 
 from gateway.datapath.layout import Layout
-from gateway.policy.addresses import address_range, family
+from gateway.policy.addresses import family
 from gateway.programming.block import BlockBuilder
-from gateway.programming.encoding import cells_for, mac_bytes, packed, port_word, words_of
+from gateway.programming.encoding import cells_for, mac_bytes, port_word, words_of
 from gateway.programming.hash_table import add_table
+from gateway.programming.routes_block import add_leaves
+from gateway.programming.search_tree import TreeWriter
 from gateway.programming.service_plan import (
     Chooser,
     Origin,
@@ -20,7 +22,6 @@ from gateway.programming.service_plan import (
     Target,
     customers_digest,
 )
-from gateway.programming.trie import Trie
 
 TARGET_FRONTEND = 0x40000000
 FALLBACKS = 14
@@ -122,14 +123,9 @@ def _add_rule_index(builder: BlockBuilder, layout: Layout, rules: Iterable[Plann
     return add_table(builder, cells).values()
 
 
-def add_customers(builder: BlockBuilder, rules: Mapping[str, int], others: int) -> int:
-    """Write the trie of machines with an outbound rule of their own, by prefix; return its line, 0: there are none."""
-    if not rules:
-        return 0
-    trie = Trie(default=others)
-    for prefix in sorted(rules, key=lambda each: address_range(each).length):
-        trie.insert(packed(prefix.partition("/")[0]), address_range(prefix).length, rules[prefix])
-    return trie.add_to(builder)
+def add_customers(trees: TreeWriter, version: int, rules: Mapping[str, int], others: int) -> int:
+    """Write the tree of machines with an outbound rule of their own, by prefix; return the word for it. 0: none."""
+    return add_leaves(trees, version, rules.items(), others) if rules else 0
 
 
 def _translated(plan: Plan) -> dict[str, _Translated]:

@@ -36,23 +36,11 @@ static __always_inline void keys_of(struct search_keys *keys, const struct tuple
 	keys->numbers[KEY_PROTOCOL] = tuple->protocol;
 }
 
-/* Count the bounds that are not above the key: each is less than `above`, so their difference borrows. No branch waits for memory. */
-static __always_inline __u32 search_step(const struct block *list, __u32 word, __u32 key)
-{
-	struct search_node *node = address_in(list, word & SEARCH_PLACE_MASK, 0);
-	__u64 above = (__u64)key + 1, position = 0;
-
-	barrier_var(above); /* clang would make branches of it */
-	for (int i = 0; i < NODE_WORDS - 1; i++)
-		position += (node->bounds[i] - above) >> 63;
-	return node->words[position];
-}
-
 /* `count`: of the keys, a power of two. */
 static __always_inline __u32 search(const struct block *list, __u32 word, const __u32 *keys, const __u32 count)
 {
 	for (int i = 0; i < SEARCH_STEPS && word & SEARCH_NODE; i++)
-		word = search_step(list, word, keys[word >> SEARCH_COUNT_SHIFT & (count - 1)]);
+		word = search_step(list, word, keys[word >> SEARCH_KEY_SHIFT & (count - 1)]);
 	return word;
 }
 

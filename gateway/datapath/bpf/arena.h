@@ -1,4 +1,4 @@
-/* The one hash table and the one trie, as seen by a packet. gateway/programming/{hash_table,trie}.py build them. */
+/* The one hash table and the one search tree, as seen by a packet. gateway/programming/{hash_table,search_tree}.py build them. */
 #pragma once
 
 #include <bpf/bpf_endian.h>
@@ -124,41 +124,45 @@ static __always_inline struct cell6 *find_cell6(const struct block *block, const
 	return slot ? address_in(block, region->first, (slot - 1) * sizeof(struct cell6)) : NULL;
 }
 
-/* One step: the word for one part of the key in the node at `node`. */
-static __always_inline __u32 trie_step(const struct block *block, __u32 node, __u32 part)
+#define STEPS_OF_NUMBER 7 /* a tree with more would not fit into a chunk */
+
+/* Count the bounds that are not above the key: each is less than `above`, so their difference borrows. No branch waits for memory. */
+static __always_inline __u32 search_step(const struct block *block, __u32 word, __u32 key)
 {
-	return *(__u32 *)address_in(block, node, part * sizeof(__u32));
+	struct search_node *node = address_in(block, word & SEARCH_PLACE_MASK, 0);
+	__u64 above = (__u64)key + 1, position = 0;
+
+	barrier_var(above); /* clang would make branches of it */
+	for (int i = 0; i < NODE_WORDS - 1; i++)
+		position += (node->bounds[i] - above) >> 63;
+	return node->words[position];
 }
 
-/*
- * The leaf for the longest prefix of the key, which is in host order with its first bit on top. A node has a word for each
- * value of `stride` bits.
- */
-static __always_inline __u32 trie_find(const struct block *block, __u32 node, __u32 key, int levels, const int stride)
+/* What a tree leads to from an IPv4 address. */
+static __always_inline __u32 search4(const struct block *block, __u32 word, __u32 address)
 {
-	for (int i = 0; i < levels; i++, key <<= stride) {
-		__u32 word = trie_step(block, node, key >> (32 - stride));
+	__u32 key = bpf_ntohl(address);
 
-		if (!(word & LEAF_CHILD))
-			return word;
-		node = word & LEAF_LINE_MASK;
-	}
-	return 0;
+	for (int i = 0; i < STEPS_OF_NUMBER && word & SEARCH_NODE; i++)
+		word = search_step(block, word, key);
+	return word;
 }
 
-/* The same over an IPv6 address in network order. */
-static __always_inline __u32 trie_find6(const struct block *block, __u32 node, const __u32 *address, const int stride)
+__noinline __u32 descend6(struct chunk *chunk, __u32 first, __u32 word, const struct address6 *address)
 {
-	for (int i = 0; i < 4; i++) {
-		__u32 key = bpf_ntohl(address[i]);
+	if (!chunk || !address)
+		return 0;
+	struct block block = {.chunk = chunk, .first = first};
 
-		for (int j = 0; j < 32 / stride; j++, key <<= stride) {
-			__u32 word = trie_step(block, node, key >> (32 - stride));
+	for (int i = 0; i < 4 * STEPS_OF_NUMBER && word & SEARCH_NODE; i++)
+		word = search_step(&block, word, bpf_ntohl(address->words[word >> SEARCH_KEY_SHIFT & 3]));
+	return word;
+}
 
-			if (!(word & LEAF_CHILD))
-				return word;
-			node = word & LEAF_LINE_MASK;
-		}
-	}
-	return 0;
+/* From an IPv6 address. */
+static __always_inline __u32 search6(const struct block *block, __u32 word, const __u32 *address)
+{
+	struct address6 key = {{address[0], address[1], address[2], address[3]}};
+
+	return descend6(block->chunk, block->first, word, &key);
 }

@@ -21,23 +21,12 @@ struct classifier {
 	__u8 padding[20];
 };
 
-#define NODE_WORDS 8
-
-/* Of a B-tree over intervals of 32-bit numbers: word i is for those from bound i - 1 on. */
-struct search_node {
-	__u32 words[NODE_WORDS];
-	__u32 bounds[NODE_WORDS - 1];
-	__u32 reserved;
-};
-
-#define SEARCH_NODE 0x80000000u
-#define SEARCH_COUNT_SHIFT 24 /* of a node: which number it is asked about (enum search_key); else how many rules lie there */
-#define SEARCH_PLACE_MASK 0x00ffffffu /* line of a node, place of anything else */
-#define SEARCH_VECTORS 0x7f000000u    /* too many rules: ask the vectors */
+#define SEARCH_COUNT_SHIFT 24 /* how many rules lie there */
+#define SEARCH_VECTORS 0x7f000000u /* too many rules: ask the vectors */
 #define PLACE_BYTES 16
 #define RULES_AT_PLACE 8
 
-enum search_key {
+enum search_key { /* what a node asks about */
 	KEY_SOURCE = 0, /* four numbers for IPv6; IPv4: the last one */
 	KEY_DESTINATION = 4,
 	KEY_SOURCE_PORT = 8,

@@ -62,7 +62,7 @@ static __always_inline __u64 mac_in_subnet(const struct packet *p, const __u32 *
 	if (is_six(p)) {
 		struct cell6 *cell = find_cell6(&p->table, &table->exact6, target);
 
-		leaf = trie_find6(&p->table, table->routes6, target, 8);
+		leaf = search6(&p->table, table->prefixes6, target);
 		if (cell) {
 			mac = mac_of(cell->mac);
 			entry = cell->target;
@@ -72,7 +72,7 @@ static __always_inline __u64 mac_in_subnet(const struct packet *p, const __u32 *
 	} else {
 		struct cell *cell = find_cell(&p->table, &table->exact4, target[V4]);
 
-		leaf = trie_find(&p->table, table->routes4, bpf_ntohl(target[V4]), 4, 8);
+		leaf = search4(&p->table, table->prefixes4, target[V4]);
 		if (cell) {
 			mac = mac_of(cell->mac);
 			entry = cell->target;
@@ -111,11 +111,11 @@ static __always_inline bool is_link_address(const struct packet *p, const __u32 
 	if (is_six(p)) {
 		struct cell6 *cell = find_cell6(&p->table, &table->exact6, target);
 
-		return cell && is_for_link(p, trie_find6(&p->table, table->routes6, target, 8), cell->target, cell->index, link->index);
+		return cell && is_for_link(p, search6(&p->table, table->prefixes6, target), cell->target, cell->index, link->index);
 	}
 	struct cell *cell = find_cell(&p->table, &table->exact4, target[V4]);
 
-	return cell && is_for_link(p, trie_find(&p->table, table->routes4, bpf_ntohl(target[V4]), 4, 8), cell->target, cell->index, link->index);
+	return cell && is_for_link(p, search4(&p->table, table->prefixes4, target[V4]), cell->target, cell->index, link->index);
 }
 
 static __always_inline MUST_CHECK int answer_arp(struct xdp_md *ctx, struct packet *p)

@@ -55,8 +55,8 @@ static __always_inline bool find_exact(struct packet *p, const struct table *tab
 
 static __always_inline __u32 find_prefix(const struct packet *p, const struct table *table)
 {
-	return is_six(p) ? trie_find6(&p->table, table->routes6, p->destination, 8) :
-			   trie_find(&p->table, table->routes4, bpf_ntohl(p->destination[V4]), 4, 8);
+	return is_six(p) ? search6(&p->table, table->prefixes6, p->destination) :
+			   search4(&p->table, table->prefixes4, p->destination[V4]);
 }
 
 static __always_inline MUST_CHECK int find_route(struct packet *p)

@@ -111,13 +111,13 @@ __noinline int is_translated(__u32 table_line, const struct address *address, __
 }
 
 /* The outbound rule of a machine, where a virtual subnet has several. */
-__noinline int find_customer(__u32 table_line, __u32 trie, const struct address *machine, __u32 six)
+__noinline int find_customer(__u32 table_line, __u32 word, const struct address *machine, __u32 six)
 {
 	struct block table;
 
 	if (!machine || !open_block(&table, table_line))
 		return 0;
-	return six ? trie_find6(&table, trie, machine->words, 8) : trie_find(&table, trie, bpf_ntohl(machine->words[V4]), 4, 8);
+	return six ? search6(&table, word, machine->words) : search4(&table, word, machine->words[V4]);
 }
 
 static __always_inline bool open_choice(struct block *block, __u32 number)

@@ -44,8 +44,20 @@ struct cell6 {
 #define TARGET_FRONTEND 0x40000000u /* low bits: the routing domain whose frontend the address is; index: its number there */
 #define TARGET_HERE 0x80000000u /* with an endpoint: a rewrite record of what lies behind the gateway; routes lead there */
 
-/* A word of a trie node. */
-#define LEAF_CHILD 0x80000000u /* low bits: line of the next node */
+#define NODE_WORDS 8
+
+/* Of a B-tree over intervals of 32-bit numbers: word i is for those from bound i - 1 on. */
+struct search_node {
+	__u32 words[NODE_WORDS];
+	__u32 bounds[NODE_WORDS - 1];
+	__u32 reserved;
+};
+
+#define SEARCH_NODE 0x80000000u /* a word that names a node; else it is what was searched for */
+#define SEARCH_KEY_SHIFT 24 /* which number the node is asked about */
+#define SEARCH_PLACE_MASK 0x00ffffffu /* the node's line; of anything else what its kind says */
+
+/* The word for a prefix. */
 #define LEAF_EXACT 0x40000000u /* an exact entry may cover this address: ask for it first */
 #define LEAF_COUNT_SHIFT 24    /* number of equal next hops, less one */
 #define LEAF_COUNT_MASK 0x3fu
@@ -93,8 +105,8 @@ struct table {
 	__u64 admitted_low[2]; /* bit set of the hosts that may send, by number: the first 128 */
 	__u32 admitted;	       /* line where the whole set is */
 	__u32 admitted_bits;
-	__u32 routes4; /* line of the root node */
-	__u32 routes6;
+	__u32 prefixes4; /* words, for prefixes */
+	__u32 prefixes6;
 	__u32 subnets; /* line of the first struct subnet */
 	__u32 flags;
 };
@@ -231,7 +243,7 @@ struct subnet {
 	__u32 router4;
 	__u32 router6[4];
 	__u16 outbound4, outbound6; /* rules by which its machines reach the Internet, 0: none */
-	__u32 customers4, customers6; /* line of a trie of machines: leaves are such rules; 0: that one is for all */
+	__u32 customers4, customers6; /* word of a tree of machines that leads to such rules; 0: that one is for all */
 	__u8 padding[24];
 };
 

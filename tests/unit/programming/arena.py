@@ -13,7 +13,7 @@ from gateway.programming.hash_table import Region
 
 PROBE_LIMIT = 24
 SEARCH_STEPS, SEARCH_VECTORS, RULES_AT_PLACE, PLACE_BYTES = 23, 0x7F000000, 8, 16
-CHILD, LINE_MASK = 0x80000000, 0x00FFFFFF
+NODE, LINE_MASK = 0x80000000, 0x00FFFFFF
 TCP, UDP = 6, 17
 
 
@@ -56,14 +56,11 @@ def word_at(block: Bytes, line: int, index: int, size: int) -> int:
     return int.from_bytes(block[at : at + size].tobytes(), "little")
 
 
-def trie_find(block: Bytes, node: int, key: bytes, stride: int = 8) -> int:
-    width = 8 * len(key)
-    for shift in range(width - stride, -1, -stride):
-        word = word_at(block, node, int.from_bytes(key) >> shift & ((1 << stride) - 1), 4)
-        if not word & CHILD:
-            return word
-        node = word & LINE_MASK
-    return 0
+def search_address(block: Bytes, word: int, address: bytes) -> int:
+    """What a tree leads to from an address in network order."""
+    return _search(
+        block, word, [int.from_bytes(address[at : at + 4]) for at in range(0, len(address), 4)], 7 * len(address) // 4
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +97,9 @@ def _keys(packet: Packet) -> list[int]:
     return [*numbers, packet.source_port, packet.destination_port, packet.protocol]
 
 
-def _search(block: Bytes, word: int, keys: Sequence[int]) -> int:
-    for _ in range(SEARCH_STEPS):
-        if not word & CHILD:
+def _search(block: Bytes, word: int, keys: Sequence[int], steps: int = SEARCH_STEPS) -> int:
+    for _ in range(steps):
+        if not word & NODE:
             return word
         line, key = word & LINE_MASK, keys[word >> 24 & 15]
         word = word_at(block, line, sum(word_at(block, line, 8 + bound, 4) <= key for bound in range(7)), 4)

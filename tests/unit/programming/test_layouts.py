@@ -18,9 +18,9 @@ from gateway.programming import (
     routes_block,
     rule_tree,
     search,
+    search_tree,
     service_plan,
     services_block,
-    trie,
 )
 from tests.unit.programming.arena import layout
 
@@ -91,8 +91,6 @@ def test_numbers_that_both_sides_write_down_are_the_same() -> None:
         "TABLE_SERVICES": domain_block.TABLE_SERVICES,
         "FALLBACKS": services_block.FALLBACKS,
         "CONNECTION_TICK_SHIFT": services_block.CONNECTION_TICK_SHIFT,
-        "LEAF_CHILD": trie.CHILD,
-        "LEAF_LINE_MASK": trie.LINE_MASK,
         "LEAF_EXACT": routes_block.LEAF_EXACT,
         "LEAF_COUNT_SHIFT": routes_block.LEAF_COUNT_SHIFT,
         "PORT_PROVIDER": directory_block.PORT_PROVIDER,
@@ -102,8 +100,9 @@ def test_numbers_that_both_sides_write_down_are_the_same() -> None:
         "PROTOCOL_UDP": services_block.PROTOCOL_UDP,
         "RULE_OF_NOTES": service_plan.RULES.stop,
         "VECTOR_WORDS_MAX": classifier.RULES_MAX // 64,
-        "NODE_WORDS": search.NODE_WORDS,
-        "SEARCH_NODE": search.NODE,
+        "NODE_WORDS": search_tree.NODE_WORDS,
+        "SEARCH_NODE": search_tree.NODE,
+        "SEARCH_KEY_SHIFT": search_tree.KEY_SHIFT,
         "SEARCH_COUNT_SHIFT": search.COUNT_SHIFT,
         "SEARCH_VECTORS": rule_tree.SEARCH_VECTORS,
         "PLACE_BYTES": search.PLACE_BYTES,
@@ -119,5 +118,5 @@ def test_numbers_that_both_sides_write_down_are_the_same() -> None:
 def test_what_nodes_of_access_lists_ask_about_has_the_same_numbers() -> None:
     numbers = layout().enum("search_key")
     assert {name: numbers[name] for name in numbers if name != "SEARCH_KEYS"} == {
-        f"KEY_{key.name}": key for key in search.Key
+        f"KEY_{key.name}": key for key in search_tree.Key
     }

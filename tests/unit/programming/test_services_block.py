@@ -13,7 +13,7 @@ from gateway.programming.hash_table import Region
 from gateway.programming.routes import Inside
 from gateway.programming.service_plan import Plan, PlannedFrontend
 from gateway.programming.services_block import FALLBACKS, TARGET_FRONTEND, idle_byte
-from tests.unit.programming.arena import LINE_MASK, find_cell, trie_find
+from tests.unit.programming.arena import LINE_MASK, find_cell, search_address
 from tests.unit.programming.service_samples import (
     BALANCER,
     BLUE,
@@ -41,7 +41,7 @@ def cell_of(block: Bytes, line: str, region: str, address: str) -> Any:
 
 
 def leaf_of(block: Bytes, address: str) -> int:
-    return trie_find(block, int(header(block, "table")[f"routes{6 if ':' in address else 4}"]), packed(address))
+    return search_address(block, int(header(block, "table")[f"prefixes{6 if ':' in address else 4}"]), packed(address))
 
 
 def hop_of(block: Bytes, address: str) -> Any:

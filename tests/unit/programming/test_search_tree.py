@@ -1,12 +1,13 @@
-"""The trie: the longest prefix, as a list of prefixes gone through one by one finds it."""
+"""The search tree: the longest prefix, as a list of prefixes gone through one by one finds it."""
 
 import numpy
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.programming.block import BlockBuilder
-from gateway.programming.trie import CHILD, Trie
-from tests.unit.programming.arena import trie_find
+from gateway.programming.search_tree import NODE, TreeWriter, prefix_intervals
+from tests.unit.programming.arena import layout, search_address
 
 DEFAULT = 7
 Prefixes = dict[tuple[int, int], int]  # (bits, length) -> leaf
@@ -20,7 +21,7 @@ def prefixes(width: int) -> st.SearchStrategy[Prefixes]:
         st.one_of(st.integers(0, (1 << width) - 1), near),
         st.integers(0, width),
     )
-    return st.dictionaries(prefix, st.integers(0, CHILD - 1), max_size=30)
+    return st.dictionaries(prefix, st.integers(0, NODE - 1), max_size=30)
 
 
 def longest(found: Prefixes, key: int, width: int) -> int:
@@ -30,20 +31,17 @@ def longest(found: Prefixes, key: int, width: int) -> int:
     return max(matching)[1] if matching else DEFAULT
 
 
-def check(found: Prefixes, keys: list[int], width: int, stride: int = 8) -> None:
-    trie = Trie(DEFAULT, stride)
-    for (bits, length), leaf in sorted(found.items(), key=lambda item: item[0][1]):
-        trie.insert(bits.to_bytes(width // 8), length, leaf)
+def check(found: Prefixes, keys: list[int], width: int) -> None:
     builder = BlockBuilder()
     builder.reserve(5)
-    root = trie.add_to(builder)
+    numbers = [(bits, bits + (1 << width - length) - 1, leaf) for (bits, length), leaf in found.items()]
+    cut = prefix_intervals(numbers, width, DEFAULT)
+    word = TreeWriter(builder, layout().struct("search_node")).add_intervals(cut, width, 0, int)
     block = builder.finish(numpy.zeros(64, numpy.uint8))
     edges = [bits for bits, _ in found] + [bits + (1 << (width - length)) for bits, length in found]
     for edge in [*keys, *edges, *[edge - 1 for edge in edges]]:
         key = edge & ((1 << width) - 1)
-        wanted = longest(found, key, width)
-        assert trie.find(key.to_bytes(width // 8)) == wanted
-        assert trie_find(block, root, key.to_bytes(width // 8), stride) == wanted
+        assert search_address(block, word, key.to_bytes(width // 8)) == longest(found, key, width)
 
 
 @given(prefixes(32), st.lists(st.integers(0, (1 << 32) - 1), max_size=30))
@@ -56,10 +54,19 @@ def test_the_longest_ipv6_prefix_is_found(found: Prefixes, keys: list[int]) -> N
     check(found, keys, 128)
 
 
-@given(prefixes(32), st.lists(st.integers(0, (1 << 32) - 1), max_size=30))
-def test_small_nodes_find_the_same(found: Prefixes, keys: list[int]) -> None:
-    check(found, keys, 32, stride=4)
+@pytest.mark.parametrize("width", [32, 128])
+def test_of_many_prefixes_the_longest_is_found(width: int) -> None:
+    found = {(number << width - 16, 16): number % 50 for number in range(0, 1 << 16, 3)}
+    check(found, [], width)
 
 
-def test_an_empty_trie_has_its_default_everywhere() -> None:
+def test_without_prefixes_every_address_leads_to_the_default() -> None:
     check({}, [0, 1, 0xFFFFFFFF], 32)
+
+
+def test_of_equal_prefixes_the_last_counts() -> None:
+    assert prefix_intervals([(8, 15, 1), (8, 15, 2)], 32, 0) == [(0, 0), (8, 2), (16, 0)]
+
+
+def test_neighbours_that_lead_to_the_same_are_one_interval() -> None:
+    assert prefix_intervals([(0, 7, 1), (8, 15, 1), (12, 13, 1)], 32, 1) == [(0, 1)]
