@@ -4,7 +4,6 @@ The router answers ARP for what moved to the cloud (proxy ARP), and sends nothin
 """
 
 import ipaddress
-import socket
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from deploy.lab.errors import CommandError
 from deploy.lab.network import FORWARDING
 from deploy.lab.processes import listens
 from deploy.lab.running import RunningLab
+from deploy.lab.strongswan import StrongSwan
 from deploy.lab.topology import Office, router_of
 
 INTERNET = "internet"
@@ -23,26 +23,7 @@ NONE_THERE = "no matching SAs"  # as swanctl says it
 DNS_PORT = 53
 DATABASE_PORT = 5432
 PRIVATE_NETWORKS = "10.0.0.0/8"
-PLUGINS = "random nonce openssl aes gcm sha2 hmac kdf pem pkcs1 pkcs8 pubkey x509 constraints"
 STATE = "src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x1000 mode tunnel aead rfc4106(gcm(aes))"
-SETTINGS = """\
-charon {{
-  load_modular = no
-  load = {plugins} {kernel} socket-default updown vici
-  retransmit_tries = 3
-  retransmit_timeout = 1.0
-  retransmit_base = 1.4
-  plugins {{ vici {{ socket = unix://{directory}/vici }} }}
-  filelog {{ log {{
-    path = {directory}/charon.log
-    time_format = %Y-%m-%dT%H:%M:%S
-    ike_name = yes
-    flush_line = yes
-    default = 1
-  }} }}
-}}
-charon-systemd {{ journal {{ default = -1 }} }}
-"""
 
 
 def build(lab: RunningLab, office: Office) -> None:
@@ -96,16 +77,16 @@ class Router:
         return self.lab.directory / self.office.name
 
     @property
+    def _strongswan(self) -> StrongSwan:
+        return StrongSwan(self.lab.namespace(self.office.name), self.directory)
+
+    @property
     def process_name(self) -> str:
         return f"{self.office.name}-charon"
 
     def write(self, credentials: dict[str, str]) -> None:
         """Lay strongSwan's files out as swanctl(8) wants them."""
-        self.directory.mkdir()
-        kernel = "kernel-netlink" if self._kernel_has_esp() else "kernel-libipsec kernel-netlink"
-        settings = SETTINGS.format(plugins=PLUGINS, kernel=kernel, directory=self.directory)
-        (self.directory / "strongswan.conf").write_text(settings)
-        (self.directory / "swanctl.conf").write_text(self.office.configuration_path.read_text())
+        self._strongswan.write(self.office.configuration_path.read_text(), in_user_space=not self._kernel_has_esp())
         if self.office.certified:
             for place, word in (
                 ("x509ca/authority.pem", "authority"),
@@ -116,11 +97,7 @@ class Router:
                 (self.directory / place).write_text(credentials[f"{self.office.name}-{word}"])
 
     def start(self) -> None:
-        (self.directory / "vici").unlink(missing_ok=True)
-        told = {"STRONGSWAN_CONF": str(self.directory / "strongswan.conf")}
-        namespace = self.lab.namespace(self.office.name)
-        charon = self.lab.processes.start(self.process_name, namespace, "charon-systemd", environment=told)
-        self.lab.processes.wait(charon, self._answers, "took commands")
+        self._strongswan.start(self.lab.processes, self.process_name)
         self.load()
 
     def load(self) -> None:
@@ -154,12 +131,7 @@ class Router:
 
     def control(self, *arguments: str) -> str:
         """Return the output of swanctl. Errors: CommandError."""
-        told = ("env", f"SWANCTL_DIR={self.directory}")
-        return self.lab.run(self.office.name, *told, "swanctl", *arguments, "--uri", f"unix://{self.directory}/vici")
-
-    def _answers(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as vici:
-            return vici.connect_ex(str(self.directory / "vici")) == 0
+        return self._strongswan.control(*arguments)
 
     def _kernel_has_esp(self) -> bool:
         """Tell whether the kernel takes an ESP state, in the office's namespace; it is removed at once."""

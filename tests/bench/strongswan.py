@@ -1,37 +1,14 @@
-"""Plain strongSwan, configured by hand: the far side of tunnels, and the near side of what ours is compared with."""
+"""Plain strongSwan: the far side of tunnels, and the near side of what ours is compared with."""
 
 import re
-import socket
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
-from deploy.lab.namespaces import enter, execute
 from deploy.lab.processes import Process, Processes
+from deploy.lab.strongswan import StrongSwan
 from tests.bench.tunnel_plan import SECRET, SITE_ADDRESS, Tunnel
 from vpn.kernel import probe
 
-_SETTINGS = """\
-charon {{
-  load_modular = no
-  load = {plugins}
-  threads = 16
-  retransmit_tries = 3
-  retransmit_timeout = 1.0
-  retransmit_base = 1.4
-  plugins {{ vici {{ socket = unix://{directory}/vici }} }}
-  filelog {{ log {{
-    path = {directory}/charon.log
-    time_format = %Y-%m-%dT%H:%M:%S
-    time_add_ms = yes
-    ike_name = yes
-    flush_line = yes
-    default = 1
-  }} }}
-}}
-charon-systemd {{ journal {{ default = -1 }} }}
-"""
-_PLUGINS = "random nonce openssl aes gcm sha2 hmac kdf pem pkcs1 pkcs8 pubkey x509 {kernel} socket-default vici"
 _LINE = re.compile(r"^(\S+) \d+\[\w+\] <(?:(\w+)\|)?(\d+)> (.*)$", re.MULTILINE)  # when, whose, which IKE_SA, what
 
 
@@ -69,43 +46,21 @@ secrets {{ ike-{name} {{
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StrongSwan:
-    """One daemon in a namespace; its files lie in `directory`."""
+def started(strongswan: StrongSwan, processes: Processes, connections: list[Connection]) -> Process:
+    """Return the daemon with all connections loaded; it waits for the other side to initiate them."""
+    strongswan.write("".join(each.swanctl() for each in connections), probe().in_user_space)
+    process = strongswan.start(processes, strongswan.directory.name)
+    strongswan.control("--load-all", "--noprompt")
+    return process
 
-    namespace: str
-    directory: Path
 
-    def start(self, processes: Processes, connections: list[Connection]) -> Process:
-        """Return when all connections are loaded; it waits for the other side to initiate them."""
-        self.directory.mkdir()
-        kernel = "kernel-libipsec kernel-netlink" if probe().in_user_space else "kernel-netlink"
-        settings = _SETTINGS.format(plugins=_PLUGINS.format(kernel=kernel), directory=self.directory)
-        (self.directory / "strongswan.conf").write_text(settings)
-        (self.directory / "swanctl.conf").write_text("".join(each.swanctl() for each in connections))
-        told = {"STRONGSWAN_CONF": str(self.directory / "strongswan.conf")}
-        process = processes.start(self.directory.name, self.namespace, "charon-systemd", environment=told)
-        processes.wait(process, self._answers, "took commands")
-        self.control("--load-all", "--noprompt")
-        return process
-
-    def control(self, *arguments: str) -> str:
-        """Return the output of swanctl."""
-        told = ("env", f"SWANCTL_DIR={self.directory}")
-        uri = ("--uri", f"unix://{self.directory}/vici")
-        return execute(enter(self.namespace, *told, "swanctl", *arguments, *uri))
-
-    def negotiated_ms(self, tunnel: Tunnel) -> float:
-        """Return the time from the first message of a tunnel to its established CHILD_SA."""
-        lines = _LINE.findall((self.directory / "charon.log").read_text())
-        ended, association = next(
-            (when, number)
-            for when, name, number, what in lines
-            if name == tunnel.name and what.startswith("CHILD_SA") and "established" in what
-        )
-        began = next(when for when, _, number, _ in lines if number == association)
-        return (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds() * 1000
-
-    def _answers(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as vici:
-            return vici.connect_ex(str(self.directory / "vici")) == 0
+def negotiated_ms(strongswan: StrongSwan, tunnel: Tunnel) -> float:
+    """Return the time from the first message of a tunnel to its established CHILD_SA."""
+    lines = _LINE.findall((strongswan.directory / "charon.log").read_text())
+    ended, association = next(
+        (when, number)
+        for when, name, number, what in lines
+        if name == tunnel.name and what.startswith("CHILD_SA") and "established" in what
+    )
+    began = next(when for when, _, number, _ in lines if number == association)
+    return (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds() * 1000

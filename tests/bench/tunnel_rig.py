@@ -9,10 +9,11 @@ from pathlib import Path
 
 from deploy.lab.namespaces import configure, connect, create, remove, set_sysctls
 from deploy.lab.processes import Processes
+from deploy.lab.strongswan import StrongSwan
 from tests.bench import plan
 from tests.bench.programs import Programs
 from tests.bench.rig import MTU, Router
-from tests.bench.strongswan import Connection, StrongSwan
+from tests.bench.strongswan import Connection, started
 from tests.bench.tunnel_plan import HOST_PA, MOST_TUNNELS, PLAIN, SITE_ADDRESS, Tunnel
 
 CLOUD, SITE = "bench-cloud", "bench-site"
@@ -48,9 +49,9 @@ class TunnelRig:
         self._make_plain_gateway()
         self.site = StrongSwan(SITE, directory / "site")
         at_site = [Connection(tunnel, at_site=True) for tunnel in (*self.tunnels, self.plain)]
-        self.site.start(self.processes, at_site)
+        started(self.site, self.processes, at_site)
         self.plain_gateway = StrongSwan(PLAIN_GATEWAY.namespace, directory / "plain")
-        self.plain_gateway.start(self.processes, [Connection(self.plain, at_site=False)])
+        started(self.plain_gateway, self.processes, [Connection(self.plain, at_site=False)])
 
     def _address(self) -> None:
         configure(GATEWAY.namespace, [f"addr add {plan.GATEWAY_PA}/16 dev provider"])

@@ -18,6 +18,7 @@ from tests.bench import tunnel_plan
 from tests.bench.daemon import NAME, Daemon, as_body
 from tests.bench.figures import Bound, Figure
 from tests.bench.pings import Prober
+from tests.bench.strongswan import negotiated_ms
 from tests.bench.tunnel_plan import MOST_TUNNELS, Tunnel
 from tests.bench.tunnel_rig import CLOUD, GATEWAY, SITE, TunnelRig
 
@@ -51,7 +52,7 @@ def _pushed_one_by_one(rig: TunnelRig, prober: Prober, daemon: Daemon) -> Iterat
             daemon.put(f"/v1/routing-domains/{tunnel.domain_id}", as_body(tunnel_plan.domain(tunnel)))
             wait_until(lambda: bool(pings.answered), f"{tunnel.name} carries", PATIENCE)  # noqa: B023
         took.append((min(pings.answered.values()) - began) * 1000)
-        negotiated.append(rig.site.negotiated_ms(tunnel))
+        negotiated.append(negotiated_ms(rig.site, tunnel))
     first, _, third = quantiles(took, n=4)
     remark = f"IKE itself {median(negotiated):.0f} ms; of {len(took)} domains in turn, the first {took[0]:,.0f} ms"
     name = "a tunnel from policy push to the first reply from the far side"

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from vpn_certificates import Authority
 from vpn_rig import PATIENCE, SERVER, VM, Rig, connection, swanctl
 
+from deploy.lab.credentials import Authority
 from gateway.policy.model import (
     CertificateAuthentication,
     ConnectionRoute,
@@ -12,6 +12,7 @@ from gateway.policy.model import (
     IkeProposal,
     TrafficSelectors,
 )
+from gateway.policy.secret import Secret
 
 PEERS = ("203.0.113.20", "203.0.113.30")
 
@@ -62,11 +63,13 @@ def test_a_tunnel_over_ipv6_carries_both_families(rig: Rig) -> None:
 
 def test_certificates_authenticate_and_are_renewed_without_a_gap(rig: Rig) -> None:
     domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEERS[0])
-    authority = Authority()
+    authority = Authority("ours")
     ours, theirs = authority.issue("red.gateway.example"), authority.issue("site.red.example")
-    wanted = connection(domain, PEERS[0], authentication=CertificateAuthentication(*ours, authority.certificate))
+    wanted = connection(
+        domain, PEERS[0], authentication=CertificateAuthentication(ours[0], Secret(ours[1]), authority.certificate)
+    )
     domain.connections = (wanted,)
-    files = {"x509/site.pem": theirs[0], "private/site.pem": theirs[1].get_secret_value()}
+    files = {"x509/site.pem": theirs[0], "private/site.pem": theirs[1]}
     site.start(
         swanctl(wanted, authentication="auth = pubkey", certificates="certs = site.pem", secret="unused"),
         {**files, "x509ca/ca.pem": authority.certificate},
@@ -84,15 +87,17 @@ def test_certificates_authenticate_and_are_renewed_without_a_gap(rig: Rig) -> No
 
 def test_a_certificate_of_another_authority_is_told(rig: Rig) -> None:
     domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEERS[0])
-    authority, other = Authority(), Authority()
+    authority, other = Authority("ours"), Authority("another")
     ours, theirs = authority.issue("red.gateway.example"), other.issue("site.red.example")
-    wanted = connection(domain, PEERS[0], authentication=CertificateAuthentication(*ours, authority.certificate))
+    wanted = connection(
+        domain, PEERS[0], authentication=CertificateAuthentication(ours[0], Secret(ours[1]), authority.certificate)
+    )
     domain.connections = (wanted,)
     site.start(
         swanctl(wanted, authentication="auth = pubkey", certificates="certs = site.pem", secret="unused"),
         {
             "x509/site.pem": theirs[0],
-            "private/site.pem": theirs[1].get_secret_value(),
+            "private/site.pem": theirs[1],
             "x509ca/ca.pem": authority.certificate,
         },
     )
