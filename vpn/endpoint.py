@@ -18,7 +18,7 @@ from vpn.histories import Histories
 from vpn.keeper import Keeper
 from vpn.kernel import Backend
 from vpn.loading import Loading, diagnose
-from vpn.precedence import Precedence
+from vpn.precedence import Flows, Precedence
 from vpn.session import Events, ViciError
 from vpn.specification import EndpointSpecification, Tunnel, tunnels
 from vpn.status import ConnectionStatus, EndpointStatus, LogLine
@@ -53,7 +53,7 @@ class Endpoint:
         self._loaded: object = None  # what was loaded last
         self._lies: object = None  # what was laid last, and for which process
         self._laid: dict[str, plumbing.Laid] = {}
-        self._carried_by: dict[str, str | None] = {}  # by prefix, as laid last
+        self._carried_by: dict[Flows, str | None] = {}  # as laid last
         self._stood_by: dict[str, str] = {}
         self._path_mtus: dict[str, int] = {}  # by peer, where they were learned
         self._paths_due = time.monotonic() + PATHS_EVERY_S

@@ -24,8 +24,9 @@ _FIRST_MESSAGES_PER_SECOND = 100
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """What is behind a tunnel: the largest inner packet in bytes, and the class of its packets' rates, 0 for none."""
+    """What from a source is behind a tunnel: the largest inner packet in bytes; the class of its rates, 0 for none."""
 
+    source: str
     prefix: str
     device: str
     mtu: int
@@ -39,9 +40,8 @@ def set_rules(marked: Iterable[Marked]) -> None:
 
 
 def table(marked: Iterable[Marked]) -> str:
-    """Write the table. A later rule overrides an earlier one, so the shortest prefixes come first."""
-    ordered = sorted(marked, key=lambda entry: (ip_network(entry.prefix).prefixlen, entry.prefix))
-    rules = [rule for entry in ordered for rule in _rules(entry)]
+    """Write the table. A later rule overrides an earlier one, so the shortest come first, as routes are looked up."""
+    rules = [rule for entry in sorted(marked, key=_lengths) for rule in _rules(entry)]
     limit = f"limit rate over {_FIRST_MESSAGES_PER_SECOND}/second burst {_FIRST_MESSAGES_PER_SECOND} packets drop"
     first_messages = [f"{match} {limit}" for match in _FIRST_MESSAGE]
     return (
@@ -55,11 +55,17 @@ def table(marked: Iterable[Marked]) -> str:
     )
 
 
+def _lengths(entry: Marked) -> tuple[int, int, str, str]:
+    source, prefix = ip_network(entry.source), ip_network(entry.prefix)
+    return source.prefixlen, prefix.prefixlen, entry.source, entry.prefix
+
+
 def _rules(entry: Marked) -> Iterator[str]:
-    version = ip_network(entry.prefix).version
-    word = _WORDS[version]
-    into = f'oifname "{entry.device}" {word} daddr {entry.prefix}'
-    out_of = f'iifname "{entry.device}" {word} saddr {entry.prefix}'
+    source = ip_network(entry.source)
+    version, word = source.version, _WORDS[source.version]
+    sent, received = (f"{word} {field} {source} " if source.prefixlen else "" for field in ("saddr", "daddr"))
+    into = f'oifname "{entry.device}" {sent}{word} daddr {entry.prefix}'
+    out_of = f'iifname "{entry.device}" {received}{word} saddr {entry.prefix}'
     segment = entry.mtu - _TCP_AND_IP_BYTES[version]
     yield f"{out_of} tcp flags syn tcp option maxseg size set {segment}"
     if entry.rate_class:

@@ -14,7 +14,8 @@ from gateway.compartments.entering import run_in
 from gateway.underlay.messages import IFINFOMSG, IFLA_IFNAME, IFLA_QDISC, attributes_of, text_of
 from gateway.underlay.netlink import Requests
 from vpn import anchors, firewall, routing, shaping
-from vpn.specification import EndpointSpecification, Tunnel, interface_number
+from vpn.precedence import Flows
+from vpn.specification import ANY, EndpointSpecification, Tunnel, interface_number
 from vpn.suites import TUN_MTU, overhead
 
 _HEADER_BYTES = 16  # struct nlmsghdr
@@ -69,9 +70,9 @@ def plan(
 
 
 def lay(
-    specification: EndpointSpecification, laid: Mapping[str, Laid], carriers: Mapping[str, str | None], tun: bool
+    specification: EndpointSpecification, laid: Mapping[str, Laid], carriers: Mapping[Flows, str | None], tun: bool
 ) -> None:
-    """Bring the namespace to the plan. `carriers`: by prefix the tunnel that carries it, if any may.
+    """Bring the namespace to the plan. `carriers`: which tunnel carries what, if any may.
 
     Raises OSError, NetlinkError.
     """
@@ -79,7 +80,7 @@ def lay(
 
 
 def _lay(
-    specification: EndpointSpecification, by_name: Mapping[str, Laid], carriers: Mapping[str, str | None], tun: bool
+    specification: EndpointSpecification, by_name: Mapping[str, Laid], carriers: Mapping[Flows, str | None], tun: bool
 ) -> None:
     laid = by_name.values()
     with closing(Requests()) as requests:
@@ -93,11 +94,11 @@ def _lay(
             selectors = [prefix for place in laid for prefix in place.tunnel.local_selectors]
             tunnel = (TUN, routing.BY_INSIDE)
             anchors.set_anchors(requests, indexes, specification.inside, tunnel, selectors)
-        firewall.set_rules(_marked(by_name, carriers))
+        firewall.set_rules(_marked(by_name, carriers) if tun else _marked_by_devices(laid))
         for name, by_class in _rates(specification.inside, laid).items():
             shaping.set_rates(devices[name].index, devices[name].queue, by_class)
         ours = {connection.local_address for connection in specification.connections if connection.local_address}
-        ways = {prefix: _way(prefix, by_name[name]) if name else None for prefix, name in carriers.items()}
+        ways = {flows: _way(flows.prefix, by_name[name]) if name else None for flows, name in carriers.items()}
         routing.set_ways(requests, indexes, specification.inside, ours, ways)
 
 
@@ -127,15 +128,25 @@ def _way(prefix: str, place: Laid) -> routing.Way:
     return routing.Way(place.device, _mtu(prefix, place))
 
 
-def _marked(by_name: Mapping[str, Laid], carriers: Mapping[str, str | None]) -> Iterator[firewall.Marked]:
-    """Yield what is behind each tunnel. Behind the TUN device only who carries a prefix can be meant."""
-    for name, place in by_name.items():
-        connection = place.tunnel.connection
-        limited = connection.outbound_kbps or connection.inbound_kbps
-        for route in connection.reached():
-            if place.device != TUN or carriers[route.prefix] == name:
-                mtu = _mtu(route.prefix, place)
-                yield firewall.Marked(route.prefix, place.device, mtu, place.rate_class if limited else 0)
+def _marked(by_name: Mapping[str, Laid], carriers: Mapping[Flows, str | None]) -> Iterator[firewall.Marked]:
+    """Yield what is behind the TUN device, where only who carries something can be meant."""
+    for flows, name in carriers.items():
+        if name is not None:
+            yield _mark(by_name[name], flows.source, flows.prefix)
+
+
+def _marked_by_devices(laid: Collection[Laid]) -> Iterator[firewall.Marked]:
+    """Yield what is behind each tunnel, where each has its own device."""
+    for place in laid:
+        for route in place.tunnel.connection.reached():
+            yield _mark(place, ANY[ip_network(route.prefix).version == 6], route.prefix)
+
+
+def _mark(place: Laid, source: str, prefix: str) -> firewall.Marked:
+    connection = place.tunnel.connection
+    limited = connection.outbound_kbps or connection.inbound_kbps
+    rate_class = place.rate_class if limited else 0
+    return firewall.Marked(source, prefix, place.device, _mtu(prefix, place), rate_class)
 
 
 def _rates(inside: str, laid: Collection[Laid]) -> dict[str, dict[int, int]]:

@@ -1,14 +1,24 @@
 """Which of a domain's tunnels carries a packet, where more than one could.
 
-A tunnel that is not connected is stood in for by nothing but another tunnel to the very same prefix.
+A tunnel that is not connected is stood in for by nothing but another tunnel to the very same prefix, for the packets
+from sources that both take: tunnels with different local selectors may share a prefix.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import combinations
 
-from vpn.specification import Tunnel
+from vpn.specification import ANY, Tunnel
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Flows:
+    """Packets from one prefix, the longest that holds their source, to another."""
+
+    source: str
+    prefix: str
 
 
 class Precedence:
@@ -20,10 +30,13 @@ class Precedence:
     """
 
     def __init__(self, tunnels: Mapping[str, Tunnel], in_user_space: bool) -> None:
-        self._leading: dict[str, list[tuple[int, str]]] = {}
-        for name, tunnel in tunnels.items():
-            for route in tunnel.connection.reached():
-                self._leading.setdefault(route.prefix, []).append((route.metric, name))
+        self._leading: dict[Flows, list[tuple[int, str]]] = {}
+        for source, takers in _by_source(tunnels.values()):
+            for tunnel in takers:
+                for route in tunnel.connection.reached():
+                    if _network(route.prefix).version == _network(source).version:
+                        leading = self._leading.setdefault(Flows(source, route.prefix), [])
+                        leading.append((route.metric, tunnel.connection.name))
         in_order = sorted(tunnels.values(), key=_rank)
         self.rivals = [
             (one.connection.name, other.connection.name)
@@ -37,17 +50,19 @@ class Precedence:
             if in_user_space and any(_selects(other, route.prefix) for other in tunnels.values() if other != tunnel)
         }
 
-    def carriers(self, connected: Collection[str]) -> dict[str, str | None]:
-        """Return by prefix the tunnel that takes it: the connected one of the lowest metric, else the first.
+    def carriers(self, connected: Collection[str]) -> dict[Flows, str | None]:
+        """Return which tunnel takes what: the connected one of the lowest metric, else the first.
 
         None where the prefix is to be closed, as long as none of its tunnels is connected.
         """
         chosen = {
-            prefix: min((name not in connected, metric, name) for metric, name in candidates)[-1]
-            for prefix, candidates in self._leading.items()
+            flows: min((name not in connected, metric, name) for metric, name in candidates)[-1]
+            for flows, candidates in self._leading.items()
         }
-        closed = {prefix for prefix in self._contested if chosen[prefix] not in connected}
-        return {prefix: None if prefix in closed else name for prefix, name in chosen.items()}
+        return {
+            flows: None if flows.prefix in self._contested and name not in connected else name
+            for flows, name in chosen.items()
+        }
 
     def standing_by(self, hopeful: Collection[str]) -> dict[str, str]:
         """Return which tunnels are to stay unconnected, and for whose sake: one that is up, or being tried first."""
@@ -56,6 +71,25 @@ class Precedence:
             if first in hopeful and first not in found:
                 found.setdefault(second, first)
         return found
+
+
+def _by_source(tunnels: Collection[Tunnel]) -> Iterator[tuple[str, list[Tunnel]]]:
+    """Yield sources and the tunnels that take packets from there; any source where it makes no difference."""
+    for anywhere in ANY:
+        version = _network(anywhere).version
+        of_family = {
+            local for tunnel in tunnels for local in tunnel.local_selectors if _network(local).version == version
+        }
+        takers = {source: [tunnel for tunnel in tunnels if _takes(tunnel, source)] for source in sorted(of_family)}
+        several = {tuple(tunnel.key for tunnel in some) for some in takers.values()}
+        if len(several) > 1:
+            yield from takers.items()
+        else:
+            yield anywhere, list(tunnels)
+
+
+def _takes(tunnel: Tunnel, source: str) -> bool:
+    return any(_holds(local, source) for local in tunnel.local_selectors)
 
 
 def _rank(tunnel: Tunnel) -> tuple[int, str]:

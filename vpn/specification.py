@@ -22,7 +22,7 @@ _EVERYTHING = (
     f"aes256-aes192-aes128-3des-sha256-sha384-sha512-sha1-{_GROUPS}",
     f"aes256gcm16-aes128gcm16-prfsha256-prfsha384-prfsha512-{_GROUPS}",
 )
-_ANY = ("0.0.0.0/0", "::/0")
+ANY = ("0.0.0.0/0", "::/0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def _tunnel(connection: IpsecConnection, by_routes: bool, in_user_space: bool) -
 def _selectors(connection: IpsecConnection, by_routes: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if connection.traffic_selectors is not None:
         return connection.traffic_selectors.local, connection.traffic_selectors.remote
-    return _ANY, tuple(route.prefix for route in connection.routes) if by_routes else _ANY
+    return ANY, tuple(route.prefix for route in connection.routes) if by_routes else ANY
 
 
 def _lifetimes(connection: IpsecConnection) -> tuple[int, int, tuple[str, ...]]:

@@ -31,6 +31,7 @@ TESTS = (
     "tests/lab/vpn/test_mtu.py",
     "tests/lab/vpn/test_fail_closed.py",
     "tests/lab/vpn/test_failover.py::test_a_site_that_is_cut_off_is_replaced_by_the_other_and_takes_over_again",
+    "tests/lab/vpn/test_failover.py::test_two_tunnels_to_one_prefix_carry_each_what_comes_from_its_own_sources",
 )
 LAB_MODULES = ("vxlan", "bridge")
 LAB_TOOLS = ("bridge", "clang", "curl", "dnsmasq", "env", "ethtool", "/usr/bin/python3", "sh")

@@ -1,5 +1,7 @@
 """Where a destination is: an exact entry first, then the longest prefix."""
 
+from ipaddress import ip_network
+
 from gateway.datapath.model.answers import HOST_UNREACHABLE, NET_UNREACHABLE, PORT_UNREACHABLE, echo_reply, refused
 from gateway.datapath.model.course import Course
 from gateway.datapath.model.domains import Domain
@@ -52,7 +54,7 @@ def find(passage: Passage, origin: Origin, course: Course, flow_hash: int) -> Re
     route = routes[(flow_hash >> 16) % len(routes)]
     passage.note("route", route.entry, _chosen(route, destination, len(routes)))
     if route.tunnel is not None:
-        _tell_of_tunnels(passage, domain, route)
+        _tell_of_tunnels(passage, domain, route, course.viewed)
     if isinstance(route.target, OnLink):
         return _wildcard(passage, origin, course, route.target)
     if isinstance(route.target, Closed):
@@ -61,17 +63,28 @@ def find(passage: Passage, origin: Origin, course: Course, flow_hash: int) -> Re
     return route.target
 
 
-def _tell_of_tunnels(passage: Passage, domain: Domain, route: Route) -> None:
-    """Say how the tunnels to a prefix fare, up to the first that carries, which is the one that takes the packet."""
-    ways = [each for each in domain.routes if each.prefix == route.prefix and each.tunnel is not None]
-    ways.sort(key=lambda way: (way.metric, str(way.tunnel)))
-    known = [(way, state) for way in ways if (state := passage.tunnels.get((domain.id, str(way.tunnel))))]
-    for way, state in known:
-        passage.note("tunnel", way.entry, state.words)
-        if state.carries:
+def _tell_of_tunnels(passage: Passage, domain: Domain, route: Route, packet: Packet) -> None:
+    """Say how the tunnels for a packet fare, up to the first that carries, which is the one that takes it."""
+    ways = [each for each in domain.routes if each.tunnel is not None and packet.destination in each.prefix]
+    known = {way: state for way in ways if (state := passage.tunnels.get((domain.id, str(way.tunnel))))}
+    taking = [way for way in known if _takes(domain, way, packet.source)]
+    longest = max((way.prefix.prefixlen for way in taking), default=0)
+    of_longest = [way for way in taking if way.prefix.prefixlen == longest]
+    for way in sorted(of_longest, key=lambda way: (way.metric, str(way.tunnel))):
+        passage.note("tunnel", way.entry, known[way].words)
+        if known[way].carries:
             return
+    if known and not taking:
+        passage.note("tunnel", route.entry, f"Its local selectors do not hold {packet.source}.")
     if known and isinstance(route.target, Exit):
         passage.note("tunnel", route.entry, DROPPED_THERE)
+
+
+def _takes(domain: Domain, way: Route, source: Address) -> bool:
+    """Whether the tunnel of a route is negotiated for this source."""
+    connection = next(each for each in domain.source.ipsec_connections() if each.name == way.tunnel)
+    selectors = connection.traffic_selectors
+    return selectors is None or any(source in ip_network(prefix) for prefix in selectors.local)
 
 
 def _open(routes: list[Route]) -> list[Route]:

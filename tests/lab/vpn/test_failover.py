@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from vpn_capture import capture_in_clear
-from vpn_rig import SERVER, SITE, Domain, Rig, Site, connection, swanctl, until
+from vpn_rig import SERVER, SITE, VM, Domain, Rig, Site, connection, swanctl, until
 
 from gateway.compartments.entering import run_in
-from gateway.policy.model import ConnectionRoute
+from gateway.policy.model import ConnectionRoute, TrafficSelectors
 
 PEERS = {"first": "203.0.113.20", "second": "203.0.113.30"}
 METRICS = {"first": 10, "second": 20}
@@ -84,6 +84,33 @@ def test_what_is_behind_a_tunnel_that_is_down_does_not_go_by_a_wider_one(rig: Ri
     assert seen_at(rig, domain) == {"first": 0, "second": 0}
     rig.service.up("red", "first", 10)
     until(lambda: seen_at(rig, domain) == {"first": 3, "second": 0}, "the first does not carry again")
+
+
+def test_two_tunnels_to_one_prefix_carry_each_what_comes_from_its_own_sources(rig: Rig) -> None:
+    domain = rig.add_domain("red", "198.51.100.10")
+    sources = {"first": VM[0], "second": "10.1.1.200"}
+    domain.vm.ip(f"addr add {sources['second']}/32 dev eth0")
+    for (name, peer), cloud in zip(PEERS.items(), ("10.1.1.0/25", "10.1.1.128/25"), strict=True):
+        selectors, routes = TrafficSelectors((cloud,), SITE[:1]), (ConnectionRoute(SITE[0]),)
+        wanted = connection(
+            domain, peer, name=name, remote_id=f"{name}.red.example", traffic_selectors=selectors, routes=routes
+        )
+        domain.connections = (*domain.connections, wanted)
+        rig.add_site(name, peer).start(swanctl(wanted, local_ts=SITE[0], remote_ts=cloud))
+    rig.reconcile()
+    for name, source in sources.items():
+        rig.connected(domain, name)
+        until(lambda: domain.vm.replies(SERVER[0], 1, source), f"{name} does not carry")  # noqa: B023
+    with capture_in_clear(rig, domain) as captured:
+        before = {name: rig.status(domain, name).packets_out for name in PEERS}
+        assert domain.vm.replies(SERVER[0], 3, sources["first"]) == 3
+        assert domain.vm.replies(SERVER[0], 5, sources["second"]) == 5
+        after = {name: rig.status(domain, name).packets_out for name in PEERS}
+        assert {name: after[name] - before[name] for name in PEERS} == {"first": 3, "second": 5}
+        rig.service.down("red", "first")
+        assert domain.vm.replies(SERVER[0], 3, sources["first"]) == 0
+        assert domain.vm.replies(SERVER[0], 3, sources["second"]) == 3
+    assert captured.packets == []
 
 
 def cut(rig: Rig, act: str) -> None:

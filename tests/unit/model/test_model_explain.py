@@ -10,6 +10,7 @@ from gateway.datapath.model.compartments import TunnelState
 from gateway.datapath.model.explain import REASONS, Question, QuestionError, explain, to_json
 from gateway.datapath.model.verdict import DropReason, Verdict
 from gateway.datapath.model.world import World
+from gateway.policy.connections import TrafficSelectors
 from gateway.policy.model import AccessControlList, AccessRule, AppliesTo, Policy
 from tests.unit.model import tunnels
 from tests.unit.model.services import SERVICE_PORTS
@@ -163,6 +164,20 @@ def test_where_two_tunnels_lead_the_connected_one_of_the_lower_metric_is_named()
         verdict = explain(tunnelled_world(state, policy), TO_SITE)
         assert words(verdict, "tunnel") == told
         assert words(verdict, "verdict") == ["It is forwarded."]
+
+
+def test_only_tunnels_whose_local_selectors_hold_the_source_are_named() -> None:
+    for_others = TrafficSelectors(("10.1.6.0/24",), ("10.2.0.0/24",))
+    second = replace(tunnels.tunnel("second", tunnels.STRANGER, None), traffic_selectors=for_others)
+    policy = tunnels.with_blue(network_connections=(second, *tunnels.BLUE_DOMAIN.network_connections))
+    first = TunnelState(True, "The first.")
+    verdict = explain(tunnelled_world(first, policy), TO_SITE)
+    assert words(verdict, "tunnel") == ["The first."], "though the second one's prefix is longer"
+    assert words(verdict, "verdict") == ["It is forwarded."]
+    alone = tunnels.with_blue(network_connections=(*tunnels.BLUE_DOMAIN.network_connections[:2], second))
+    verdict = explain(tunnelled_world(first, alone), TO_SITE)
+    assert words(verdict, "tunnel")[0] == "Its local selectors do not hold 10.1.1.11."
+    assert words(verdict, "verdict") == ["It is forwarded to the compartment, which drops it."]
 
 
 def test_a_tunnel_without_its_compartment_is_said_to_be_closed() -> None:
