@@ -203,7 +203,9 @@ def test_every_dependency_has_its_reason() -> None:
 
 
 def test_every_debian_package_has_its_reason() -> None:
-    listed = (ROOT / "deploy/setup").read_text().partition("packages=(")[2].partition("\n)")[0]
+    listed = "".join(
+        re.findall(r"packages=\(\n(.*?)^\)", (ROOT / "deploy/setup").read_text(), re.DOTALL | re.MULTILINE)
+    )
     installed = {package for line in listed.splitlines() for package in line.partition("#")[0].split()}
     documented = {name for cell, _ in rows(section(DECISIONS, "Debian packages")) for name in names(cell)}
     assert documented == installed
