@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from gateway.datapath.connections import LINES_OF_SET
-from gateway.datapath.model.translation import NAT_PORT_LOW, Key, client_hash
+from gateway.datapath.model.translation import Key, ports_for
 from gateway.datapath.model.verdict import Verdict
 from gateway.datapath.model.world import World
 from tests.datapath.evictions import Evictions
@@ -61,9 +61,10 @@ def compare(programs: ProgramsUnderTest, world: World, random: Random) -> int:
 
 def with_second_ports(world: World, key: Key, interface: str, frame: bytes, got: Outcome) -> Verdict | None:
     """The same verdict, but with the port that the programs give to a connection in its second set."""
-    given, hashed = world.translations[key].nat_port, client_hash(key.client, key.protocol)
-    for high in range(1, 16 if given else 1):
-        world.translations[key].nat_port = hashed >> 16 & NAT_PORT_LOW | high << 12
+    given = world.translations[key].nat_port
+    ports = list(ports_for(key.client, key.protocol)) if given else []
+    for port in ports[len(ports) // 2 :]:
+        world.translations[key].nat_port = port
         verdict = world.process(interface, frame)  # which makes it another connection where no such port is lent
         if got == Outcome.of(verdict):
             return verdict

@@ -19,6 +19,7 @@
 struct balancing {
 	struct sought sought;
 	struct sought other; /* connection that may be in the way, or first fragment to be remembered */
+	struct lending lending;
 	struct quoted quoted; /* in the view of the machine */
 	__u32 from[4]; /* the rule's address */
 	__u32 rule; /* number, 0: no rule has to do with it */
@@ -78,9 +79,30 @@ static __always_inline bool is_address_of_member(const struct rule *rule, __u32 
 	return member && same6(member->address, address);
 }
 
+/* What is above the low bits of a lent port hangs on the address alone: later fragments have no port. */
 static __always_inline __u16 hash_of_remote(const struct packet *p, const __u32 *address, __u16 port)
 {
-	return mix(fold(address) ^ (has_ports(p->protocol) ? port : 0));
+	__u32 of_address = fold(address);
+
+	return (mix(of_address) & ~PORT_LOW) | (mix(of_address ^ (has_ports(p->protocol) ? port : 0)) & PORT_LOW);
+}
+
+/* A client's connection of a rule. Those with a lent port, of clients inside, are in one part of the region. */
+static __always_inline bool find_of_rule(const struct packet *p, struct sought *sought, const __u32 *client, __u16 port, __u16 rule)
+{
+	seek(sought, p, client, port, rule, BY_CLIENT_AND_RULE);
+	__u32 hash = sought->flow.hash, in_part = hash_in_part(hash, 0);
+
+	if (find_translation(p->domain, sought))
+		return true;
+	if (p->origin == FROM_EXTERNAL || hash == in_part)
+		return false;
+	sought->flow.hash = in_part;
+	bool found = find_translation(p->domain, sought);
+
+	if (!found)
+		sought->flow.hash = hash;
+	return found;
 }
 
 /* A client's packet for a rule: which member. */
@@ -91,8 +113,7 @@ static __always_inline MUST_CHECK int balance(struct packet *p, struct balancing
 
 	if (!open_choice(&block, rule->choice))
 		return DROP_NO_MEMBER;
-	seek(&b->sought, p, p->source, p->source_port, b->rule, BY_CLIENT_AND_RULE);
-	b->found = find_translation(p->domain, &b->sought);
+	b->found = find_of_rule(p, &b->sought, p->source, p->source_port, b->rule);
 	if (b->found)
 		member = member_of(&block, b->sought.flow.low_port);
 	bool closing = meta_of(b->sought.flow.word) >> CONNECTION_STATE_SHIFT & CONNECTION_CLOSING;
@@ -171,7 +192,7 @@ static __always_inline MUST_CHECK int follow_fragment(struct packet *p, struct r
 		return DROP_FRAGMENT_UNMATCHED;
 	if (!member) { /* it was for a port that had been lent */
 		seek_nat_port(&b->sought, p, port);
-		if (!lends(rule, port) || !find_translation(p->domain, &b->sought))
+		if (!lends(rule, port) || !find_lent_port(p->domain, &b->sought, hash_of_remote(p, p->source, 0)))
 			return DROP_FRAGMENT_UNMATCHED;
 		send_to(p, b->sought.flow.low, sought_port(&b->sought));
 		if (rule->kind == RULE_BALANCED)
@@ -217,15 +238,17 @@ static __always_inline bool make_connection(const struct packet *p, struct balan
 	struct place place = {PLACE_EMPTY, b->sought.way, flow->word};
 	bool port = needs_port(p, rule);
 
+	if (b->found && port && !flow->high_port) {
+		forget_translation(p->domain, &b->sought);
+		b->found = false;
+	}
 	flow->low_port = b->member;
-	flow->state |= closing(p->tcp_flags);
+	flow->state |= closing(p->tcp_flags) | (rule->kind == RULE_OUTBOUND ? CONNECTION_OUTBOUND : 0);
 	if (!b->found) {
 		flow->high_port = 0;
-		if (!place_translation(p, flow, &b->other, rule, port, &place))
-			return false;
-	} else if (port && !flow->high_port) {
-		flow->high_port = free_port(p, flow, &b->other, rule, place.way >= ways_of(flow->six) / 2);
-		if (!flow->high_port)
+		if (port && rule->kind != RULE_OUTBOUND)
+			flow->hash = hash_in_part(flow->hash, 0);
+		if (!place_translation(p, flow, &b->other, &b->lending, rule, port, &place))
 			return false;
 	}
 	return take_place(p->domain, flow, &place, idle);

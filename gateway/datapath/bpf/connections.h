@@ -12,7 +12,8 @@
 #define WAYS6 16
 #define LINES_OF_SET6 (1 + ENDS6_PER_LINE / ADDRESSES6_PER_LINE)
 #define WORDS_PER_LINE 8
-#define NAT_PORT_LOW ((1 << BLOCK_SHIFT) - 1) /* no region has more sets */
+#define PORT_LOW ((1 << BLOCK_SHIFT) - 1) /* of a lent port, what is not its block */
+#define PORT_SETS 16 /* in which the connection with a lent port can be: they follow each other */
 #define BEING_WRITTEN (1ull << 32) /* no generation */
 #define SECONDS_TO_TICKS(s) (((__u64)(s) * 1000000000 >> CONNECTION_TICK_SHIFT) + 1)
 
@@ -51,10 +52,24 @@ static __always_inline __u32 hash_of_client(__u32 client, __u16 port, __u8 proto
 	return mix(client ^ mix(port * 0x9E3779B1 + protocol));
 }
 
-/* The low bits of a port that is lent to a connection are those of the set that it is in: its reply knows nothing else. */
-static __always_inline __u32 hash_of_lent_port(__u16 port)
+/*
+ * The low bits of a port that is lent to a connection are those of the set that it is in, but for the lowest few. What is above them in the
+ * number of a set is a part of the region, which the remote end's address decides: a reply knows nothing else.
+ */
+static __always_inline __u32 hash_of_lent_port(__u16 port, __u32 part)
 {
-	return (bpf_ntohs(port) & NAT_PORT_LOW) * 0x10001;
+	return ((bpf_ntohs(port) & PORT_LOW) | part << BLOCK_SHIFT) * 0x10001;
+}
+
+/* Of an outbound connection, by the hash of its remote end. Of a balanced one: 0. */
+static __always_inline __u32 part_of_remote(__u16 remote)
+{
+	return remote >> BLOCK_SHIFT;
+}
+
+static __always_inline __u32 hash_in_part(__u32 hash, __u32 part)
+{
+	return (hash & PORT_LOW * 0x10001) | (part << BLOCK_SHIFT) * 0x10001;
 }
 
 static __always_inline void flow_of(struct flow *flow, const __u32 *source, const __u32 *destination, __u16 source_port,

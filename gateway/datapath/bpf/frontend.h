@@ -152,7 +152,7 @@ static __always_inline MUST_CHECK int to_frontend(struct xdp_md *ctx, struct pac
 	seek_nat_port(&b->sought, p, p->destination_port);
 	for (__u32 i = 0; i < SAME_KEY_TRIES; i++) {
 		b->sought.skip = i;
-		if (!find_translation(p->domain, &b->sought))
+		if (!find_lent_port(p->domain, &b->sought, hash_of_remote(p, p->source, p->source_port)))
 			return not_served(p);
 		if (!restore(p, r, b))
 			return VERDICT_NONE;

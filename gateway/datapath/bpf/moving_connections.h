@@ -37,7 +37,9 @@ __noinline __u32 hash_at(__u32 place, __u32 six)
 
 	if (!(state & CONNECTION_TRANSLATED))
 		return hash_of_flow(low, high, word, lent, meta_of(word));
-	return lent && !(state & CONNECTION_FRAGMENT) ? hash_of_lent_port(lent) : hash_of_client(low, last, meta_of(word));
+	if (!lent || state & CONNECTION_FRAGMENT)
+		return hash_of_client(low, last, meta_of(word));
+	return hash_of_lent_port(lent, state & CONNECTION_OUTBOUND ? part_of_remote(word) : 0);
 }
 
 /* Of two entries: have they the same addresses? `copies`: they have then. */

@@ -3,7 +3,7 @@
 
 #include "moving_connections.h"
 
-#define DOUBLINGS 6 /* from what is in use at first to all of a region */
+#define DOUBLINGS 11 /* from what is in use at first to all of a region */
 #define PLACE_EMPTY (1 << 14)
 #define PLACE_EXPIRED (1 << 13)
 

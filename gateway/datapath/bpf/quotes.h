@@ -86,11 +86,11 @@ static __always_inline MUST_CHECK int error_to_frontend(struct xdp_md *ctx, stru
 
 	p->protocol = q->protocol; /* of the connection that is sought */
 	if (number) {
-		seek(&b->sought, p, q->destination, q->destination_port, number, BY_CLIENT_AND_RULE);
+		b->found = find_of_rule(p, &b->sought, q->destination, q->destination_port, number);
 	} else {
 		seek_nat_port(&b->sought, p, q->source_port);
+		b->found = find_lent_port(p->domain, &b->sought, hash_of_remote(p, q->destination, q->destination_port));
 	}
-	b->found = find_translation(p->domain, &b->sought);
 	struct rule *rule = b->found ? rule_of(p, sought_rule(&b->sought)) : NULL;
 	bool other = rule && !number && !went_to_remote(p, b, rule);
 

@@ -111,9 +111,8 @@ static __always_inline MUST_CHECK int reach_internet(struct packet *p, struct re
 		return DROP_NOT_TRANSLATABLE;
 	if (is_overtaken(p, &b->sought))
 		return VERDICT_ORDERED;
-	seek(&b->sought, p, p->source, p->source_port, b->rule, BY_REMOTE);
-	b->sought.flow.low_port = hash_of_remote(p, p->destination, p->destination_port);
-	b->member = b->sought.flow.low_port;
+	b->member = hash_of_remote(p, p->destination, p->destination_port);
+	seek_outbound(&b->sought, p, p->source, p->source_port, b->rule, b->member);
 	b->found = find_translation(p->domain, &b->sought);
 	if (b->found && !lends(rule, b->sought.flow.high_port)) {
 		forget_translation(p->domain, &b->sought);
@@ -160,8 +159,7 @@ static __always_inline bool error_from_inside(struct xdp_md *ctx, struct packet 
 	}
 	rule = outbound_rule(p, q->destination, &b->rule);
 	p->protocol = q->protocol;
-	seek(&b->sought, p, q->destination, q->destination_port, b->rule, BY_REMOTE);
-	b->sought.flow.low_port = hash_of_remote(p, q->source, q->source_port);
+	seek_outbound(&b->sought, p, q->destination, q->destination_port, b->rule, hash_of_remote(p, q->source, q->source_port));
 	bool found = find_translation(p->domain, &b->sought);
 
 	p->protocol = protocol;

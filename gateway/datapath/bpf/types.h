@@ -97,6 +97,7 @@ enum connection_state {
 	CONNECTION_CLOSING = 4,
 	CONNECTION_FRAGMENT = 8, /* ports hold the IP id */
 	CONNECTION_TRANSLATED = 16, /* by a rule; then what follows holds instead */
+	CONNECTION_OUTBOUND = 1,    /* of a translated one: by outbound NAT */
 };
 
 /*

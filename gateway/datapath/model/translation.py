@@ -14,7 +14,8 @@ from gateway.policy.lending import ALL_BLOCKS
 
 OUTBOUND_SECONDS = {TCP: 7200, UDP: 180, ICMP: 60, ICMPV6: 60}
 OUTBOUND = 0  # in place of a protocol
-NAT_PORT_TRIES = 15
+NAT_BLOCKS = 15
+NAT_PORTS_NEAR = 16
 NAT_PORT_LOW = 0xFFF
 
 _WORD = 0xFFFFFFFF
@@ -207,13 +208,14 @@ def remembered_member(rule: Rule, entry: Translation) -> Member | None:
 
 
 def ports_for(client: End, protocol: int, blocks: int = ALL_BLOCKS) -> Iterator[int]:
-    """The ports that may stand for the client's, the first choice first: two of each block."""
+    """The ports that may stand for the client's, the first choice first: 32 of each block."""
     hashed = client_hash(client, protocol)
     for low in (hashed & NAT_PORT_LOW, hashed >> 16 & NAT_PORT_LOW):
-        for turn in range(NAT_PORT_TRIES):
-            block = 1 + ((hashed >> 28) + turn) % NAT_PORT_TRIES
-            if blocks >> block & 1:
-                yield low | block << 12
+        for near in range(NAT_PORTS_NEAR):
+            for turn in range(NAT_BLOCKS):
+                block = 1 + ((hashed >> 24 & 15) + turn) % NAT_BLOCKS
+                if blocks >> block & 1:
+                    yield low & ~(NAT_PORTS_NEAR - 1) | (low + near) % NAT_PORTS_NEAR | block << 12
 
 
 def client_hash(client: End, protocol: int) -> int:
@@ -222,9 +224,10 @@ def client_hash(client: End, protocol: int) -> int:
 
 
 def remote_hash(remote: End, protocol: int) -> int:
-    """16 bits. Echoes to one address share them: their identifier is the client's."""
+    """16 bits, the highest four of the address alone. Echoes to one address share them: their id is the client's."""
     port = 0 if protocol in (ICMP, ICMPV6) else _swapped(remote.port)
-    return _mixed(_folded(remote.address) ^ port) & 0xFFFF
+    address = _folded(remote.address)
+    return _mixed(address) & 0xF000 | _mixed(address ^ port) & 0x0FFF
 
 
 def _swapped(port: int) -> int:

@@ -1,5 +1,6 @@
 """Outbound NAT that lends some ports only: to some machines, and from an address that two domains share."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -8,9 +9,9 @@ from scapy.layers.inet import ICMP, IP
 from scapy.packet import Packet
 
 from gateway.datapath.model.rewriting import End
-from gateway.datapath.model.translation import client_hash, ports_for
+from gateway.datapath.model.translation import ports_for
 from gateway.policy.lending import blocks_of
-from gateway.policy.model import Frontend, LoadBalancer, OutboundNat, Policy
+from gateway.policy.model import Frontend, InboundNatRule, LoadBalancer, OutboundNat, Policy
 from tests.unit.model.services import (
     BALANCER,
     BLUE_DOMAIN,
@@ -44,10 +45,11 @@ SHARED, SHARED6 = "198.51.100.85", "2001:db8:100::85"
 BLUES, REDS = "4096-20479", "24576-32767"
 
 
-def shared(blues: str = BLUES, reds: str | None = REDS) -> Policy:
-    """Blue's and Red's machines, which have the same addresses, reach the Internet from one."""
+def shared(blues: str = BLUES, reds: str | None = REDS, taken: Collection[int] = ()) -> Policy:
+    """Blue's and Red's machines, which have the same addresses, reach the Internet from one; rules have taken ports."""
     lent = LoadBalancer("out", frontends=(Frontend("out", SHARED, public=True), Frontend("out6", SHARED6, public=True)))
     blue = replace(lent, outbound_nat=(OutboundNat("out", 6002, ports=blues), OutboundNat("out6", 6002, ports=blues)))
+    blue = replace(blue, inbound_nat_rules=tuple(InboundNatRule(f"at{one}", "out", "udp", one, VM2) for one in taken))
     domain = replace(BLUE_DOMAIN, load_balancers=(replace(BALANCER, outbound_nat=BALANCER.outbound_nat[:1]), blue))
     if reds is None:
         return Policy(routing_domains=(domain, RED_DOMAIN))
@@ -238,14 +240,14 @@ def test_an_error_of_a_machine_leaves_with_the_port_that_is_its_own(gateway: Bal
     assert (error[IP].src, quoted(error)) == (VIP, (CLIENT, 53, VIP, port))
 
 
-def test_one_block_has_two_ports_for_a_clients_own_and_then_none(gateway: Balancing) -> None:
-    gateway.hold(shared(blues="8192-12287"))
-    hashed = client_hash(End(ip_address(VM1), 4000), UDP_NUMBER)
-    both = {8192 | hashed & 0xFFF, 8192 | hashed >> 16 & 0xFFF}
+def test_one_block_has_32_ports_for_a_clients_own_and_then_none(gateway: Balancing) -> None:
+    ports = lent_to(VM1, 4000, UDP_NUMBER, "8192-12287")
+    assert len(set(ports)) == 32
+    both = {ports[5], ports[-1]}
+    gateway.hold(shared("8192-12287", None, set(ports) - both))
     given = {ends(gateway.forwards(*inside(udp(VM1, 4000, f"203.0.113.{n}", 53))))[1] for n in (7, 8)}
     assert given == both
     assert gateway.drops(*inside(udp(VM1, 4000, "203.0.113.9", 53))) == "nat_exhausted"
-    gateway.forwards(*inside_red(udp(VM1, 4000, "203.0.113.9", 53)))
     for port in both:
         remotes = (f"203.0.113.{n}" for n in (7, 8))
         answers = [gateway.send(*outside(udp(remote, 53, SHARED, port))).action for remote in remotes]
@@ -266,17 +268,17 @@ def test_many_connections_of_one_block_all_have_their_answers(gateway: Balancing
 
 def test_a_port_of_a_connections_other_set_leads_there_after_the_table_has_grown(gateway: Balancing) -> None:
     """Both its sets are the same at first; the bit by which they differ later is that of the port."""
-    gateway.hold(shared("4096-8191"))
     choices = {port: lent_to(VM1, port, UDP_NUMBER, "4096-8191") for port in range(1024, 65536)}
     taker, wanted = next(
         (other, port)
-        for port, (first, second) in choices.items()
+        for port, (first, second) in ((port, (ports[0], ports[16])) for port, ports in choices.items())
         if (first ^ second) & (2 * SETS_AT_FIRST - 1) == SETS_AT_FIRST
         for other in choices
         if other != port and choices[other][0] == first
     )
+    gateway.hold(shared("4096-8191", None, choices[wanted][1:16]))
     lent = [ends(gateway.forwards(*inside(udp(VM1, port, CLIENT, 53))))[1] for port in (taker, wanted)]
-    assert lent == choices[wanted]
+    assert lent == [choices[wanted][0], choices[wanted][16]]
     for number in range(3 * SETS_AT_FIRST * WAYS):
         gateway.forwards(*outside(udp(CLIENT, 1024 + number, VIP, 53)))
     answers = [gateway.forwards(*outside(udp(CLIENT, 53, SHARED, port))) for port in lent]

@@ -42,6 +42,7 @@ from tests.unit.model.services import (
 )
 
 TCP_NUMBER, UDP_NUMBER = 6, 17
+PORTS_OF_CLIENT = 2 * 16 * 15  # near its two sets, in each block
 
 
 def first_port(address: str, port: int, protocol: int) -> int:
@@ -54,10 +55,11 @@ def routed(routing: str) -> Policy:
 
 
 def test_a_port_that_stands_for_a_clients_comes_from_the_clients_hash() -> None:
-    hashed = client_hash(End(ip_address("10.1.6.20"), 4000), TCP_NUMBER)
-    ports = list(ports_for(End(ip_address("10.1.6.20"), 4000), TCP_NUMBER))
-    assert len(set(ports)) == 30
-    assert {port & 0xFFF for port in ports} == {hashed & 0xFFF, hashed >> 16 & 0xFFF}
+    hashed = client_hash(End(ip_address("10.1.6.20"), 4001), TCP_NUMBER)
+    ports = list(ports_for(End(ip_address("10.1.6.20"), 4001), TCP_NUMBER))
+    assert len(set(ports)) == PORTS_OF_CLIENT
+    assert {port & 0xFF0 for port in ports} == {hashed & 0xFF0, hashed >> 16 & 0xFF0}
+    assert ports[0] & 0xFFF == hashed & 0xFFF
     assert min(ports) >= 4096
 
 
@@ -120,7 +122,7 @@ def test_a_direct_connection_beside_a_translated_one_is_left_alone(gateway: Bala
 def without_ports(client: str, port: int, protocol: str, left: int = 0) -> Policy:
     """All ports but so many that may stand for the client's are those of rules."""
     number = TCP_NUMBER if protocol == "tcp" else UDP_NUMBER
-    taken = list(ports_for(End(ip_address(client), port), number))[: 30 - left]
+    taken = list(ports_for(End(ip_address(client), port), number))[: PORTS_OF_CLIENT - left]
     frontend = "tier" if protocol == "tcp" else "public"
     rules = tuple(InboundNatRule(f"taken{one}", frontend, protocol, one, VM1) for one in taken)  # type: ignore[arg-type]
     return with_balancer(inbound_nat_rules=rules)
