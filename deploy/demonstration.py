@@ -153,6 +153,7 @@ def _route(console: Console) -> bool:
         held = [_show(console, "What crossed: equal addresses, both tenants at once", _at_once(tenants_at_once(lab)))]
         _say("paths, path MTU and throughput")
         held.append(_show(console, "How it crossed", map(ask, paths(lab, private))))
+        _say("a page that took a second: the first packet became the question for a neighbour, and TCP sent again")
         _say("what must be refused")
         held.append(_show(console, "What was rightly refused", (ask_and_count(lab, check) for check in refusals(lab))))
         _say("packet streams while the gateway is changed")

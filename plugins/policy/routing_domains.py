@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from gateway.policy import addresses
@@ -30,12 +31,18 @@ Writing = Annotated[Conditions, Depends()]
 RECORD_PATH = "/routing-domains/{domain_id}/lookup-records/{vsid}/{customer_address}"
 
 
-def _content(schema: str, **examples: Any) -> dict[str, Any]:
-    return {media.JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}, **examples}}
+def _reference(schema: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{schema}"}
 
 
-def _body(schema: str, **examples: Any) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": _content(schema, **examples)}}
+def _body(schema: dict[str, Any], **examples: Any) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {media.JSON: {"schema": schema, **examples}}}}
+
+
+def _placed_record() -> dict[str, Any]:
+    """Return the schema of a record whose place the path tells."""
+    schema = TypeAdapter(LookupRecord).json_schema()
+    return schema | {"required": [field for field in schema["required"] if field not in ("vsid", "customer_address")]}
 
 
 def router(transactions: Transactions, owner: str) -> APIRouter:
@@ -51,7 +58,7 @@ def _add_domain_routes(router: APIRouter, transactions: Transactions, owner: str
         summary="One routing domain",
         response_class=Response,
         description="Secrets are not shown: `***` stands for them.",
-        responses={200: {"content": _content("RoutingDomain", example=ROUTING_DOMAIN)}},
+        responses={200: {"content": {media.JSON: {"schema": _reference("RoutingDomain"), "example": ROUTING_DOMAIN}}}},
     )
     async def get_domain(domain_id: DomainId) -> Response:
         revision, domain = transactions.domain(canonical_id(domain_id))
@@ -63,7 +70,7 @@ def _add_domain_routes(router: APIRouter, transactions: Transactions, owner: str
         summary="Add or replace one routing domain",
         responses=WRITE_ANSWER,
         description="`***` for a secret keeps the one that the connection of this name has.",
-        openapi_extra=_body("RoutingDomain", examples=ROUTING_DOMAINS),
+        openapi_extra=_body(_reference("RoutingDomain"), examples=ROUTING_DOMAINS),
     )
     async def put_domain(domain_id: DomainId, request: Request, conditions: Writing) -> JSONResponse:
         media.expect_json(request)
@@ -87,7 +94,7 @@ def _add_record_routes(router: APIRouter, transactions: Transactions, owner: str
         summary="Add or replace one lookup record",
         description="`vsid` and `customer_address` may be left out of the body; the path has them.",
         responses=WRITE_ANSWER,
-        openapi_extra=_body("LookupRecord", example=LOOKUP_RECORD),
+        openapi_extra=_body(_placed_record(), example=LOOKUP_RECORD),
     )
     async def put_record(
         domain_id: DomainId, vsid: RecordVsid, customer_address: RecordAddress, request: Request, conditions: Writing

@@ -178,7 +178,9 @@ def test_the_examples_of_the_description_are_accepted(gateway: LiveGateway) -> N
         for each in put_domain["requestBody"]["content"]["application/json"]["examples"].values():
             client.put(f"/v1/routing-domains/{each['value']['id']}", json=each["value"]).raise_for_status()
         body = paths["/v1/routing-domains/{domain_id}/lookup-records/{vsid}/{customer_address}"]["put"]
-        example = body["requestBody"]["content"]["application/json"]["example"]
+        content = body["requestBody"]["content"]["application/json"]
+        assert content["schema"]["required"] == ["mac", "provider_address"]  # the path has the rest
+        example = content["example"]
         path = f"/v1/routing-domains/{BLUE}/lookup-records/{example['vsid']}/{example['customer_address']}"
         client.put(path, json=example).raise_for_status()
         assert client.get(f"/v1/routing-domains/{RED}").status_code == 404
