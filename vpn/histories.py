@@ -2,76 +2,22 @@
 
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.policy.model import IpsecConnection
 from vpn.associations import IkeSa
 from vpn.causes import Cause, Evidence
+from vpn.description import describe
 from vpn.kernel import Backend
+from vpn.record import Record
 from vpn.specification import Tunnel
-from vpn.status import ConnectionStatus, Counted, LastError, LogLine, State, describe
+from vpn.status import ConnectionStatus, LogLine
 
-_LOG_LINES = 500
 _QUIET_GROUPS = {b"JOB", b"MGR", b"DMN", b"NET"}
 _STRANGERS = 64  # IKE_SAs that peers began and that belong to no connection yet
 _LONGEST_PAUSE_S = 30.0
-
-
-@dataclass(slots=True)
-class Record:
-    """One connection. `failing`: it failed since it was connected last. Times `since` are seconds since 1970."""
-
-    connection: IpsecConnection
-    tunnel: Tunnel | None
-    evidence: Evidence
-    state: State = "connecting"
-    since: float = 0.0
-    new: bool = True  # until the daemon's SAs were seen: one that is there already was adopted
-    held: bool = False
-    stands_by_for: str | None = None
-    lost: bool = False  # it was connected, and has neither failed nor been connected since
-    failing: bool = False
-    undiagnosed: Cause | None = None  # a failure whose cause the peer may still tell
-    last_error: LastError | None = None
-    log: deque[LogLine] = field(default_factory=lambda: deque(maxlen=_LOG_LINES))
-    sa: IkeSa | None = None
-    counted: Counted = field(default_factory=Counted)
-    attempts: int = 0
-    next_attempt: float = 0.0  # by the monotonic clock
-
-    def settle(self) -> None:
-        """Work out the state from what is known."""
-        now = time.time()
-        installed = self.sa.installed() if self.sa else None
-        if installed:
-            self.failing, self.undiagnosed = False, None
-            self.attempts, self.next_attempt = 0, 0.0
-            self.evidence = Evidence(self.connection)
-        state = self._state(installed is not None)
-        if state != self.state:
-            self.lost = self.state == "connected"
-        if state != self.state or not self.since:
-            age = self.sa.established_s if self.sa and installed and self.new else None
-            self.state, self.since = state, now - (age or 0)
-
-    def _state(self, installed: bool) -> State:
-        if self.tunnel is None:
-            return "disabled"
-        if installed:
-            return "connected"
-        if self.held:
-            return "down"
-        if self.stands_by_for:
-            return "standby"
-        return "failed" if self.failing else "connecting"
-
-    def fail(self, cause: Cause) -> None:
-        """Remember why it failed."""
-        self.last_error, self.failing, self.undiagnosed = LastError(cause.code, cause.text, time.time()), True, None
-        self.settle()
 
 
 class Histories:
@@ -160,7 +106,7 @@ class Histories:
         """Return what is to be initiated now, and count it as an attempt; pauses between attempts grow."""
         now = time.monotonic()
         with self._changed:
-            found = [record for record in self._records.values() if _is_due(record, now)]
+            found = [record for record in self._records.values() if record.is_due(now)]
             for record in found:
                 record.attempts += 1
                 record.next_attempt = now + min(2.0 ** min(record.attempts, 10), _LONGEST_PAUSE_S)
@@ -255,12 +201,6 @@ class Histories:
         """Describe all connections; `fault` is what keeps their endpoint from running."""
         with self._changed:
             return tuple(describe(record, mtus.get(name, 0), backend, fault) for name, record in self._records.items())
-
-
-def _is_due(record: Record, now: float) -> bool:
-    if record.state not in ("connecting", "failed") or now < record.next_attempt:
-        return False
-    return record.sa is None or record.sa.established_s is not None  # else the daemon is at it
 
 
 def _how_good(sa: IkeSa) -> tuple[bool, bool, int]:
