@@ -62,11 +62,23 @@ def test_kill_9_keeps_every_acknowledged_revision(tmp_path: Path) -> None:
             assert records[-1]["customer_address"] == f"10.1.1.{more}"
 
 
-def test_sigterm_ends_the_service_cleanly(tmp_path: Path) -> None:
+def test_sigterm_ends_the_service_cleanly_and_at_once_though_a_client_stays_connected(tmp_path: Path) -> None:
     with gateway_process(tmp_path) as (process, client):
         client.get("/v1/status").raise_for_status()
         process.terminate()
+        began = time.monotonic()
         assert process.wait(10) == 0
+        assert time.monotonic() - began < 4, "five seconds are for requests under way"
+
+
+def test_a_request_under_way_is_answered_before_the_service_ends(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with running_gateway(tmp_path) as live, live.client() as client:
+            live.programmer.open.clear()
+            pushed = pool.submit(put, live, 1, wait="programmed")
+            while client.get("/v1/status").json()["policy"]["accepted_revision"] == 0:
+                assert not pushed.done()
+        assert pushed.result().json() == {"revision": 1, "programmed": True}
 
 
 def test_a_restart_programs_what_was_accepted_and_keeps_token_and_certificate(tmp_path: Path) -> None:
@@ -224,9 +236,9 @@ def test_status_and_policy_answer_while_writers_queue(gateway: LiveGateway) -> N
         gateway.transactions._writer.acquire()
 
 
-def put(gateway: LiveGateway, last: int) -> httpx.Response:
+def put(gateway: LiveGateway, last: int, **parameters: str) -> httpx.Response:
     with gateway.client() as client:
-        return client.put("/v1/policy", json=policy(blue(record(100 + last))))
+        return client.put("/v1/policy", json=policy(blue(record(100 + last))), params=parameters)
 
 
 def test_a_store_of_another_format_is_left_alone(tmp_path: Path) -> None:
