@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic import AfterValidator, BaseModel, ConfigDict, StrictInt, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
@@ -78,9 +78,13 @@ class Hosts(_Section):
 
 
 class Datapath(_Section):
-    """Memory of the maps in MB, what becomes of the DSCP (RFC 2983), and where programs and maps are pinned."""
+    """Memory of the maps in MB, what becomes of the DSCP (RFC 2983), and where programs and maps are pinned.
+
+    `connections_per_domain`: the most that a routing domain may have of each IP family; the next power of two counts.
+    """
 
     memory_mb: Annotated[StrictInt, Ge(1)] = 192
+    connections_per_domain: Annotated[StrictInt, Ge(16384), Le(262144)] = 65536
     dscp: Literal["uniform", "pipe"] = "uniform"
     pin_dir: Path = Path("/sys/fs/bpf/tenant-gateway")
 

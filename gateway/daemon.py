@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import structlog
 from fastapi import FastAPI
@@ -34,6 +35,7 @@ log = structlog.get_logger(__name__)
 STORE = "policy.sqlite"
 FORGET_MOVES_SECONDS = 60.0  # after machines have left their provider addresses
 KEEP_NEIGHBOURS_SECONDS = 1.0
+WIDEN_CONNECTIONS_SECONDS = 1.0
 RENEW_CERTIFICATE_SECONDS = 12 * 3600.0
 
 
@@ -95,9 +97,11 @@ def _run(configuration: GatewayConfiguration) -> None:
         transactions = Transactions(configuration.state_dir / STORE, services, configuration.ports_by_name())
         transactions.start(programmer.left_behind)
         parts.callback(transactions.stop)
-        _promote_when_filled(adopted, transactions)
+        in_place = _promote_when_filled(adopted, transactions)
         parts.enter_context(_every(FORGET_MOVES_SECONDS, "moves", programmer.forget_moves))
         parts.enter_context(_every(KEEP_NEIGHBOURS_SECONDS, "neighbours", programmer.keep_neighbours))
+        widen = partial(_if_set, in_place, programmer.widen_connections)
+        parts.enter_context(_every(WIDEN_CONNECTIONS_SECONDS, "connections", widen))
         api = application.create(transactions, machine, services, plugins, token)
         _serve(configuration, transactions, api, listener, files)
 
@@ -137,17 +141,27 @@ def _certificate(configuration: GatewayConfiguration) -> CertificateFiles:
     return server_certificate(configuration.state_dir, names)
 
 
-def _promote_when_filled(adopted: Adopted, transactions: Transactions) -> None:
-    """Let a new version take over once it holds what is accepted, all of it."""
+def _promote_when_filled(adopted: Adopted, transactions: Transactions) -> threading.Event:
+    """Let a new version take over once it holds what is accepted, all of it. Returns what is set when it has."""
+    in_place = threading.Event()
 
     def promote(_: object) -> None:
         if transactions.store_fault or transactions.programmed.failure or transactions.programmed.errors:
             log.error("new_version_not_in_place", why="the policy is not programmed whole; the old version forwards on")
         else:
             adopted.promote()
+            in_place.set()
 
-    if adopted.predecessor is not None:
+    if adopted.predecessor is None:
+        in_place.set()
+    else:
         transactions.settled().add_done_callback(promote)
+    return in_place
+
+
+def _if_set(event: threading.Event, do: Callable[[], None]) -> None:
+    if event.is_set():
+        do()
 
 
 @contextmanager

@@ -40,12 +40,12 @@ class ConnectionUse:
         return {rdid: self._of(row, tick) for rdid, row in rows.items() if row["connections4_lines"]}
 
     def _of(self, row: numpy.void, tick: int) -> Use:
-        used = sum(_count_live(Entries.in_use(self._lines, row, family).ends, tick, self._states) for family in WAYS)
+        used = sum(count_live(Entries.in_use(self._lines, row, family).ends, tick, self._states) for family in WAYS)
         sets = {family: int(row[f"connections{family}_lines"]) // LINES_OF_SET[family] for family in WAYS}
         return Use(used, sum(sets[family] * ways for family, ways in WAYS.items()))
 
 
-def _count_live(ends: Words, tick: int, states: Mapping[str, int]) -> int:
+def count_live(ends: Words, tick: int, states: Mapping[str, int]) -> int:
     """Count the words that end entries which have not expired at a tick (8.6 s): as connections.h does."""
     ends = ends[ends >> _GENERATION_SHIFT != 0]
     generation, protocol = ends >> _GENERATION_SHIFT, ends >> _PROTOCOL_SHIFT & _BYTE

@@ -14,13 +14,11 @@ import numpy.typing
 from gateway.datapath.connections import WAYS, WORDS_PER_LINE, Entries, Words
 from gateway.datapath.layout import Layout
 from gateway.datapath.loader import Datapath
+from gateway.programming.moving import follow, steady
 
 Records: TypeAlias = numpy.typing.NDArray[Any]
 
 _OF_A_LINE = ("connections", "ends6", "addresses6")  # what union learned_line says of it
-# Of an entry's end:
-_LENT, _PORTS, _PROTOCOL = 0xFFFF << 16, 0xFFFFFFFF, 0xFF << 32
-_TRANSLATED, _GENERATION = 1 << 44, 0xFF << 56
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,47 +78,10 @@ class Carrying:
             old, new = self._old.in_use(number, family), self._new.in_use(number, family)
             stays = self._old.place(number, family) == self._new.place(number, family)
             if stays and len(new.ends) == len(before.ends):
-                self._before[number, family] = _follow(_steady(old), before, new)
+                self._before[number, family] = follow(steady(old), before, new)
 
     def _fits(self, number: int) -> bool:
         return all(sum(self._old.place(number, family)) <= len(self._new.table) for family in WAYS)
-
-
-def _follow(now: Entries, before: Entries, new: Entries) -> Entries:
-    """Let `new` have what is there `now`, where it still has what it was given before; return what it was given.
-
-    Where the old region has grown, set i of the new one is set i and others of the old one: those i + n * sets.
-    """
-    sets = len(new.ends)
-    given = Entries(now.addresses[:sets], now.ends[:sets])
-    changed = (given.ends != before.ends) | (given.addresses != before.addresses).any(axis=-1) & (given.ends != 0)
-    free = changed & (new.ends == before.ends)
-    new.addresses[free] = given.addresses[free]
-    new.ends[free] = given.ends[free]
-    others = now.ends != 0
-    others[:sets] &= changed & ~free
-    for number, way in numpy.argwhere(others).tolist():
-        _add(new, number % sets, now.addresses[number, way], now.ends[number, way])
-    return given
-
-
-def _add(entries: Entries, number: int, addresses: Words, end: numpy.uint64) -> None:
-    """Give a connection an empty place of a set, if there is one, and the set does not have it already."""
-    ends = entries.ends[number]
-    balanced = int(end) & _TRANSLATED and not int(end) & _LENT  # it may have another member by now
-    differences = (ends ^ end) & numpy.uint64(_PROTOCOL if balanced else _PROTOCOL | _PORTS)
-    same = (differences == 0) & (entries.addresses[number] == addresses).all(axis=-1)
-    empty = numpy.flatnonzero(ends == 0)
-    if len(empty) and not same.any():
-        entries.addresses[number, empty[0]] = addresses
-        entries.ends[number, empty[0]] = end
-
-
-def _steady(entries: Entries) -> Entries:
-    """A copy without the entries that programs change at this moment: they write an entry's end last."""
-    ends, addresses = entries.ends.copy(), entries.addresses.copy()
-    steady = (entries.ends == ends) & (ends & numpy.uint64(_GENERATION) != 0)
-    return Entries(addresses, numpy.where(steady, ends, numpy.uint64(0)))
 
 
 def _copy_fields(source: Records, target: Records) -> None:

@@ -122,9 +122,9 @@ class Committing:
     def _switch(self, prepared: Prepared) -> None:
         old, new = self.programmed.get(prepared.rdid), prepared.result
         if old is None or new.generation != old.generation:
-            self._memory.forget_connections_of(new.number, new.generation)
+            self._memory.regions.forget_generation(new.number, new.generation)
         if new.plan.new_rules or new.plan.new_members:
-            self._memory.forget_translated(new.number, new.plan.new_rules, new.plan.new_members)
+            self._memory.regions.forget_translated(new.number, new.plan.new_rules, new.plan.new_members)
         known = old.choices if old else {}
         self._choices.publish(new.choices, known)
         self._memory.switch(new.number, prepared.rdid, new.placed)

@@ -1,30 +1,20 @@
-"""The datapath's memory as the programmer sees it: the arena, the words that name blocks, the domains' connections."""
+"""The datapath's memory as the programmer sees it: the arena, and the words that name blocks."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
 import numpy
 
-from gateway.datapath.connections import LINES_OF_SET, WAYS, WORDS_PER_LINE, Entries, Words
 from gateway.datapath.grace import grace
 from gateway.datapath.layout import Layout
 from gateway.datapath.loader import Datapath
 from gateway.programming.block import LINE_BYTES, Bytes, CapacityError
+from gateway.programming.connection_regions import ConnectionRegions
 from gateway.programming.space import Space
 
-CONNECTION_LINES = 4096  # 4 IPv4 connections each
-CONNECTION_LINES6 = 256 * LINES_OF_SET["6"]  # 8 IPv6 connections to a set
-CONNECTION_SETS_AT_FIRST = 64  # 4 KB; the programs take more into use when they need it
-CONNECTION_SETS6_AT_FIRST = 16  # 5 KB
 CHUNK_LINES = 1 << 16  # of the arena, 4 MB: a domain's block must fit
 
-# Within the word that ends a connection: ports, and struct connection's meta in the upper half. Within the last word of
-# the addresses: the rule of a translated connection.
-_GENERATION_SHIFT = numpy.uint64(56)
-_TRANSLATED = numpy.uint64(1 << 44)
-_RULE_SHIFT = numpy.uint64(48)
-_MEMBER_MASK = numpy.uint64(0xFFFF)
 _COUNTERS = ("traffic", "drops", "answer_budgets", "fragment_budgets")  # of domains; an older version may lack some
 
 
@@ -51,9 +41,8 @@ class Memory:
         self._tables = maps["tables"].records(layout.struct("table_word"))
         self._choices = maps["choices"].records(layout.struct("table_word"))
         self._domains = maps["domains"].records(layout.struct("domain"))
-        self._connections = maps["connections"].mmap().view(numpy.uint64).reshape(-1, WORDS_PER_LINE)
         self._space = Space("the table memory", len(self._arena) // LINE_BYTES, CHUNK_LINES)
-        self._connection_space = Space("the connection table", maps["connections"].max_entries)
+        self.regions = ConnectionRegions(datapath, layout)
         self._counters = [maps[name] for name in _COUNTERS if name in maps]
         self._retired: list[Placed] = []
         self._retired_choices: list[int] = []
@@ -72,14 +61,9 @@ class Memory:
             rdid = str(UUID(bytes=row["id"].tobytes()))
             domains[rdid] = (number, self._found(int(word["line"]), int(word["lines"])))
         for number in numpy.flatnonzero(self._domains["id"].any(axis=1)).tolist():
-            row = self._domains[number]
-            for family in ("4", "6"):
-                if row[f"connections{family}_lines"]:
-                    self._connection_space.claim(
-                        int(row[f"connections{family}"]), int(row[f"connections{family}_lines"])
-                    )
+            self.regions.claim(number)
             if not self._tables["line"][number]:
-                self._remembered[str(UUID(bytes=row["id"].tobytes()))] = number
+                self._remembered[str(UUID(bytes=self._domains[number]["id"].tobytes()))] = number
         choices = {
             number: self._found(int(self._choices["line"][number]), int(self._choices["lines"][number]))
             for number in numpy.flatnonzero(self._choices["line"]).tolist()
@@ -142,10 +126,7 @@ class Memory:
         """No packet belongs to this domain any more; its connections are forgotten."""
         self._tables[number]["line"] = 0
         grace()
-        row = self._domains[number]
-        for family in ("4", "6"):
-            if row[f"connections{family}_lines"]:
-                self._connection_space.release(int(row[f"connections{family}"]), int(row[f"connections{family}_lines"]))
+        self.regions.release(number)
         self._domains[number] = numpy.zeros(1, self._domains.dtype)[0]
         self._reserved.discard(number)
 
@@ -207,48 +188,10 @@ class Memory:
         self._reserved.add(number)
         return number
 
-    def make_room_for_connections(self, number: int) -> None:
-        """Give a domain its part of the connection table, if it has none. Raises CapacityError."""
-        row = self._domains[number]
-        if row["connections4_lines"]:
-            return
-        four = self._connection_space.allocate(CONNECTION_LINES)
-        try:
-            six = self._connection_space.allocate(CONNECTION_LINES6)
-        except CapacityError:
-            self._connection_space.release(four, CONNECTION_LINES)
-            raise
-        self._connections[four : four + CONNECTION_LINES] = 0
-        self._connections[six : six + CONNECTION_LINES6] = 0
-        row["connections4"], row["connections6"] = four, six
-        row["connections4_lines"], row["connections6_lines"] = CONNECTION_LINES, CONNECTION_LINES6
-        row["connections4_used"], row["connections6_used"] = CONNECTION_SETS_AT_FIRST, CONNECTION_SETS6_AT_FIRST
-
-    def forget_connections_of(self, number: int, generation: int) -> None:
-        """Remove what is left from the last time that the access lists had this generation number."""
-        for _, ends in self._regions(number):
-            plain = ends & _TRANSLATED == 0  # what is translated has something else in that place
-            ends[plain & (ends >> _GENERATION_SHIFT == numpy.uint64(generation))] = 0
-
-    def forget_translated(self, number: int, rules: Collection[int], members: Collection[tuple[int, int]]) -> None:
-        """Remove translated connections that carry one of these rules, or of these pairs of rule and member."""
-        gone = numpy.array(sorted(rules), numpy.uint64)
-        pairs = numpy.array([rule << 16 | member for rule, member in sorted(members)], numpy.uint64)
-        for addresses, ends in self._regions(number):
-            rule = addresses >> _RULE_SHIFT
-            pair = rule << numpy.uint64(16) | (ends & _MEMBER_MASK)
-            ends[(ends & _TRANSLATED != 0) & (numpy.isin(rule, gone) | numpy.isin(pair, pairs))] = 0
-
     def used_lines(self) -> tuple[int, int]:
         """Return how many lines of the arena hold something, and how many there are."""
         total = len(self._arena) // LINE_BYTES
         return total - self._space.free_lines(), total
-
-    def _regions(self, number: int) -> Iterator[tuple[Words, Words]]:
-        """Each family's connections of a domain: the last word of the addresses, and the word that ends the entry."""
-        for family in WAYS:
-            entries = Entries.of_domain(self._connections, self._domains[number], family)
-            yield entries.addresses[:, :, -1], entries.ends
 
     def _found(self, line: int, lines: int) -> Placed:
         self._space.claim(line, lines)

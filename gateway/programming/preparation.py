@@ -113,7 +113,7 @@ class Preparation:
         )
         block, generation = _compiled(domain, surroundings, old)
         if plan.rules or any(each.applies_to for each in domain.access_control_lists):
-            self._memory.make_room_for_connections(number)
+            self._memory.regions.make_room(number)
         return Programmed(
             number=number,
             placed=old.placed if old and _same(block, old.placed) else self._memory.place(block),

@@ -37,6 +37,7 @@ from gateway.programming.ports import Ports
 from gateway.programming.preparation import Around, Preparation
 from gateway.programming.programmed import Prepared
 from gateway.programming.published_directory import PublishedDirectory
+from gateway.programming.widening import Widening
 from gateway.underlay.hop import Hop
 from gateway.underlay.network import Link
 from gateway.underlay.underlay import Underlay
@@ -63,6 +64,7 @@ class Programmer:
         self._choices = Choices(self._memory, layout)
         self._ports = Ports(datapath, layout, configuration.provider_links())
         self._neighbours = Neighbours(self._ports)
+        self._widening = Widening(self._memory.regions, configuration.datapath.connections_per_domain)
         self._endpoints = Endpoints(datapath.maps["endpoints"], layout, self._ports)
         self._places = Places(self._ports, self._endpoints, configuration)
         inherited = inherit(predecessor)
@@ -179,6 +181,11 @@ class Programmer:
         with self._lock:
             connections = self._places.connections(self._committing.domains())
         self._neighbours.keep(connections, time.monotonic())
+
+    def widen_connections(self) -> None:
+        """Give domains larger regions whose connections fill theirs. To be called every second, while packets come."""
+        with self._lock:
+            self._widening.look(self._committing.numbers())
 
     def verify(self) -> dict[str, str]:
         """Read the maps back: {RDID: what differs from what was programmed}."""

@@ -29,7 +29,7 @@ from gateway.underlay.network import Link
 from tests.datapath.loader_support import index, ip, mounted_bpffs, own_network
 
 CAPTURE_ON = 1
-SIZES = {"arena": 1, "connections": 1 << 16, "captured": 1 << 20}
+SIZES = {"arena": 1, "connections": 1 << 18, "captured": 1 << 20}
 XDP_ACTIONS = {1: "dropped", 2: "passed", 3: "sent back", 4: "redirected"}
 
 

@@ -84,7 +84,7 @@ def test_what_access_lists_forget_leaves_translated_connections_alone(held: Held
     entries = held.connections(BLUE)
     other = place + 1
     entries[other] = (1, 2, 3, 4, 6 | 22 << 24)
-    held.programmer._memory.forget_connections_of(held.programmer.numbers()[BLUE], 22)
+    held.programmer._memory.regions.forget_generation(held.programmer.numbers()[BLUE], 22)
     assert entries[place]["meta"] != 0
     assert entries[other]["meta"] == 0
 

@@ -20,8 +20,8 @@ from gateway.datapath.loader import Datapath
 from gateway.datapath.pins import PinDirectory
 from gateway.policy.balancing import BackendPool, BalancingRule, Frontend, LoadBalancer, PoolMember
 from gateway.policy.model import Policy
+from gateway.programming.connection_regions import SETS_AT_FIRST
 from gateway.programming.encoding import mac_bytes
-from gateway.programming.memory import CONNECTION_SETS6_AT_FIRST, CONNECTION_SETS_AT_FIRST
 from gateway.programming.programmer import Programmer
 from gateway.underlay.network import Link
 from lb.pools import Choice, pool_states
@@ -77,10 +77,10 @@ class Version:
         """
         end = (TCP | TRANSLATED | ANSWERED | IDLE) << 32 | member
         four, six = self.region(BLUE, "4"), self.region(BLUE, "6")
-        four.addresses[client + grown * CONNECTION_SETS_AT_FIRST, 0] = 1234 << 32 | rule << 48 | client
-        four.ends[client + grown * CONNECTION_SETS_AT_FIRST, 0] = end
-        six.addresses[client + grown * CONNECTION_SETS6_AT_FIRST, 0, 0] = client
-        six.ends[client + grown * CONNECTION_SETS6_AT_FIRST, 0] = end
+        four.addresses[client + grown * SETS_AT_FIRST["4"], 0] = 1234 << 32 | rule << 48 | client
+        four.ends[client + grown * SETS_AT_FIRST["4"], 0] = end
+        six.addresses[client + grown * SETS_AT_FIRST["6"], 0, 0] = client
+        six.ends[client + grown * SETS_AT_FIRST["6"], 0] = end
 
     def grow(self) -> None:
         """Double both regions, as the programs do; what is there stays where it is."""

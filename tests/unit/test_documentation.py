@@ -20,13 +20,12 @@ from pydantic import BaseModel
 from gateway.cli.main import app
 from gateway.configuration import GatewayConfiguration, load
 from gateway.datapath.build import build
-from gateway.datapath.connections import LINES_OF_SET, WAYS
 from gateway.datapath.layout import Layout
 from gateway.datapath.statistics import drop_reasons
 from gateway.doctor.mtu import INNER_ETHERNET, NVGRE, OUTER_IPV4, OUTER_IPV6, VXLAN
 from gateway.policy.document import parse_yaml
 from gateway.policy.validation import faults
-from gateway.programming.memory import CONNECTION_LINES, CONNECTION_LINES6
+from gateway.programming.connection_regions import CONNECTIONS_AT_FIRST
 from gateway.programming.ports import NEIGHBOUR_LINES, NEIGHBOUR_LINES6
 
 ROOT = Path(__file__).parents[2]
@@ -184,8 +183,7 @@ def test_the_capacities_are_those_of_the_maps() -> None:
 
 def test_the_regions_are_as_large_as_it_says() -> None:
     capacity = section(OPERATIONS, "Capacity")
-    six = CONNECTION_LINES6 // LINES_OF_SET["6"] * WAYS["6"]
-    assert f"{CONNECTION_LINES * WAYS['4']:,} IPv4, {six:,} IPv6" in capacity
+    assert f"{CONNECTIONS_AT_FIRST['4']:,} IPv4, {CONNECTIONS_AT_FIRST['6']:,} IPv6" in capacity
     assert f"{NEIGHBOUR_LINES * 4} IPv4, {NEIGHBOUR_LINES6 * 2} IPv6" in capacity
 
 

@@ -67,8 +67,15 @@ def test_an_empty_file_means_the_defaults(file: Path) -> None:
     configuration = load(file)
     assert configuration == GatewayConfiguration()
     assert (configuration.datapath.memory_mb, configuration.datapath.dscp) == (192, "uniform")
+    assert configuration.datapath.connections_per_domain == 65536
     assert configuration.datapath.pin_dir == Path("/sys/fs/bpf/tenant-gateway")
     assert configuration.api.listen == "127.0.0.1:8443"
+
+
+@pytest.mark.parametrize("connections", ["16383", "262145", "true", '"many"'])
+def test_how_many_connections_a_domain_may_have_is_bounded(file: Path, connections: str) -> None:
+    text = refused(file, f"[datapath]\nconnections_per_domain = {connections}\n")
+    assert text.startswith(f"{file}: datapath.connections_per_domain: ")
 
 
 def test_every_mistake_is_named_with_file_and_field(file: Path) -> None:
