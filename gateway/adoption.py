@@ -8,7 +8,7 @@ import structlog
 
 from gateway.configuration import GatewayConfiguration
 from gateway.datapath.loader import Datapath
-from gateway.datapath.maps import MapType
+from gateway.datapath.map_definition import MapType
 from gateway.datapath.object_file import LoadError
 from gateway.datapath.pins import PinDirectory
 from gateway.programming.carrying import Carrying

@@ -1,9 +1,11 @@
 """`tgw explain`: a packet's way through the layers of the gateway, with the entry that decided each step."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
+from gateway.cli.failure import Failure
 from gateway.cli.output import Json, print_json
 from gateway.cli.session import Session
 
@@ -53,7 +55,10 @@ def explain(
         "ttl": ttl,
     }
     sent = {name: value for name, value in question.items() if value is not None}
-    explanation = session.request("POST", "/v1/explain", document=sent).json()
+    try:
+        explanation = session.request("POST", "/v1/explain", document=sent).json()
+    except Failure as failure:
+        raise replace(failure, details=tuple(map(_by_option, failure.details))) from failure
     if as_json:
         print_json(explanation)
         return
@@ -63,3 +68,9 @@ def explain(
             typer.echo(f"{'':<14}by {step['entry']}")
     reason = f" ({explanation['reason']})" if explanation["reason"] else ""
     typer.echo(f"Verdict: {explanation['verdict']}{reason}")
+
+
+def _by_option(fault: str) -> str:
+    """Name a fault of a field by the option that the field is given with."""
+    field, _, words = fault.partition(": ")
+    return f"--{field.strip('/').replace('_', '-')}: {words}"

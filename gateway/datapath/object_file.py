@@ -16,7 +16,8 @@ import numpy
 from gateway.datapath import libbpf
 from gateway.datapath.layout import Layout, raw_btf
 from gateway.datapath.libbpf import BpfError, check, check_pointer, library
-from gateway.datapath.maps import Map, MapDefinition, MapType
+from gateway.datapath.map_definition import MapDefinition, MapType
+from gateway.datapath.maps import Map
 from gateway.datapath.pins import Checkpoint, pin
 
 _LOG_BYTES = 16 << 20  # per program. Kernels before 6.4 end with ENOSPC when it is longer; unused pages cost nothing

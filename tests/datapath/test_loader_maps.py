@@ -161,10 +161,10 @@ def test_a_frame_too_short_for_ethernet_is_an_error(datapath: Datapath) -> None:
 
 
 def test_a_hundred_thousand_test_runs_take_seconds(datapath: Datapath) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(100_000):
         run(datapath.programs["receive"], FRAME)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert frames_counted(datapath) == {1: 100_000}
 
 
@@ -193,7 +193,9 @@ def test_ring_buffer_records_come_in_order_and_once(datapath: Datapath) -> None:
     events.close()
 
 
-@pytest.mark.skipif(os.cpu_count() == 1, reason="needs two CPUs: one that runs a program, one that waits for it")
+@pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) == 1, reason="needs two CPUs: one that runs a program, one that waits for it"
+)
 @pytest.mark.parametrize("wait", [grace, grace_module._membarrier], ids=["visit", "membarrier"])
 def test_after_the_grace_period_no_program_that_began_before_still_runs(
     datapath: Datapath, wait: Callable[[], None]

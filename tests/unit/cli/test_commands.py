@@ -117,7 +117,9 @@ def test_explain_prints_each_layer_and_the_verdict(tgw: Command, written: Writte
     explanation = document(tgw("explain", *question, "--json"))
     assert (explanation["verdict"], explanation["reason"]) == ("dropped", "no_route")
     wrong = text(tgw("explain", "--source", "nonsense", "--destination", "157.1.0.9", "--vsid", "6001"), 1)
-    assert "/source: " in wrong
+    assert "--source: 'nonsense' is not an IP address" in wrong
+    unknown = ("--source", "10.9.9.9", "--destination", "157.1.0.9", "--vsid", "6001")
+    assert "--outer-source: 10.9.9.9 has no lookup record" in text(tgw("explain", *unknown), 1)
 
 
 def test_without_a_configuration_file_the_error_says_how_to_name_it(bare: Command) -> None:
