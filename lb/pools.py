@@ -21,7 +21,7 @@ class Choice:
     probe: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class DrainingMember:
     """A member of a pool that is to take no new connections."""
 

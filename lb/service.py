@@ -4,7 +4,7 @@ import math
 import resource
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -13,9 +13,9 @@ import structlog
 from gateway.policy.addresses import family
 from gateway.policy.balancing import LoadBalancer
 from gateway.policy.model import RoutingDomain
-from lb.drains import DRAIN_SECONDS_MAX, Drains
+from lb.drains import Drains
 from lb.health import MemberHealth, Outcome, Status, observed, unprobed
-from lb.pools import Choice, DrainingMember, PoolState, choices, draining_members, pool_states
+from lb.pools import Choice, PoolState, choices, draining_members, pool_states
 from lb.prober import Member, Prober, Way
 from lb.probes import MakeSocket, socket_in
 
@@ -49,9 +49,9 @@ class HealthService:
     def __init__(
         self,
         on_change: Callable[[str], None],
+        drains: Drains,
         down_before: Callable[[], Collection[Member]] = tuple,
         make_socket: MakeSocket = socket_in,
-        drain_limit_s: float = DRAIN_SECONDS_MAX,
     ) -> None:
         self._on_change = on_change
         self._lock = threading.Lock()  # of all that follows
@@ -60,7 +60,7 @@ class HealthService:
         self._domains: dict[str, RoutingDomain] = {}
         self._ways: dict[Member, Way] = {}
         self._health: dict[Member, MemberHealth] = {}
-        self._drains: Drains[tuple[str, DrainingMember]] = Drains(drain_limit_s)
+        self._drains = drains
         self._drain_timer = False
         self._untold: set[str] = set()
         _allow_descriptors()
@@ -80,8 +80,11 @@ class HealthService:
             self._health = {member: self._known(member, way, now, down_before) for member, way in ways.items()}
             self._ways = {member: way for member, way in ways.items() if way}
             self._prober.probe(self._ways)
-            draining = {(rdid, member) for rdid, one in plan.items() for member in draining_members(one.domain)}
-            self._drains.replace(draining, time.monotonic())
+
+    def drain(self, domains: Iterable[RoutingDomain]) -> None:
+        """Make these all domains whose members' time for draining is counted, probed or not."""
+        with self._lock:
+            self._drains.replace({(one.id, member) for one in domains for member in draining_members(one)}, time.time())
             self._wait_for_drains()
 
     def health(self) -> dict[str, DomainHealth]:
@@ -92,7 +95,7 @@ class HealthService:
     def pool_states(self, domain: RoutingDomain) -> dict[Choice, PoolState]:
         """Return the pools of a domain as they are at this moment. Members that are not probed yet count as healthy."""
         with self._lock:
-            ended = self._drains.ended(time.monotonic())
+            ended = self._drains.ended(time.time())
             drained = frozenset(member for rdid, member in ended if rdid == domain.id)
             return pool_states(domain, self._health_of(domain), drained)
 
@@ -147,7 +150,7 @@ class HealthService:
             self._on_change(routing_domain)
 
     def _wait_for_drains(self) -> None:
-        now = time.monotonic()
+        now = time.time()
         end = self._drains.next_end(now)
         if end is not None and not self._drain_timer:  # a later one's end is later: one timer is enough
             self._drain_timer = True
@@ -156,7 +159,7 @@ class HealthService:
     def _drains_ended(self) -> None:
         with self._lock:
             self._drain_timer = False
-            self._tell_soon({rdid for rdid, _ in self._drains.ended(time.monotonic())})
+            self._tell_soon({rdid for rdid, _ in self._drains.ended(time.time())})
             self._wait_for_drains()
 
 

@@ -25,6 +25,7 @@ from gateway.policy.model import Policy, RoutingDomain
 from gateway.programming.programmer import Programmer
 from gateway.services import plans, reports
 from gateway.underlay.network import Link
+from lb.drains import Drains
 from lb.pools import Choice, PoolState
 from lb.service import HealthService
 from vpn.kernel import Backend
@@ -37,6 +38,7 @@ log = structlog.get_logger(__name__)
 Pools: TypeAlias = Mapping[Choice, PoolState]
 
 NEXT_HOPS_FOUND_S = 0.1  # at the latest: one that is silent keeps no tunnel from being tried
+DRAINS = "drains.json"  # in the state directory
 _RUN = Path("/run/tenant-gateway")
 
 
@@ -69,7 +71,8 @@ class Services:
         self._tunnelling = ThreadPoolExecutor(1, thread_name_prefix="tunnels")
         self._following = ThreadPoolExecutor(1, thread_name_prefix="services")
         self._telling = ThreadPoolExecutor(1, thread_name_prefix="health")
-        self._health = HealthService(self._tell_health_soon, lambda: plans.members(programmer.members_down()))
+        drains = Drains(configuration.state_dir / DRAINS)
+        self._health = HealthService(self._tell_health_soon, drains, lambda: plans.members(programmer.members_down()))
 
     def apply(self, policy: Policy) -> dict[str, str]:
         """Make the datapath hold exactly this policy, then serve it; {RDID: why} for domains whose old state stays."""
@@ -123,6 +126,7 @@ class Services:
         if policy is not self._policy:
             return  # a later one waits already
         self._failure = None
+        self._health.drain(policy.routing_domains)
         wanted = plans.compartments_for(policy, self._ports)
         self._let_go(wanted)
         for part in plans.steps(wanted, self._standing):

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from gateway.compartments.entering import socket_in
 from gateway.policy.balancing import Probe
 from gateway.policy.model import RoutingDomain
+from lb.drains import Drains
 from lb.health import MemberHealth, Status
 from lb.service import HealthService, ProbedDomain
 from tests.unit.lb.balanced_domains import domain, pool
@@ -77,12 +79,13 @@ def policy(name: str, *members: str) -> RoutingDomain:
 
 @contextmanager
 def probing(*domains: RoutingDomain) -> Iterator[HealthService]:
-    service = HealthService(lambda _: None)
-    service.reconcile({one.id: ProbedDomain(one, path(NAMES[one.id]), SERVICE) for one in domains})
-    try:
-        yield service
-    finally:
-        service.close()
+    with TemporaryDirectory() as directory:
+        service = HealthService(lambda _: None, Drains(Path(directory) / "drains.json"))
+        service.reconcile({one.id: ProbedDomain(one, path(NAMES[one.id]), SERVICE) for one in domains})
+        try:
+            yield service
+        finally:
+            service.close()
 
 
 def health(service: HealthService, name: str, member: str = MEMBER) -> MemberHealth:

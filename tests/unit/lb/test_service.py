@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from balanced_domains import RDID, TCP, domain, pool
@@ -13,6 +14,7 @@ from balancing_servers import answer, own_socket, serving, silence
 
 from gateway.policy.balancing import Probe
 from gateway.policy.model import RoutingDomain
+from lb.drains import DRAIN_SECONDS_MAX, Drains
 from lb.health import MemberHealth, Status
 from lb.pools import Choice
 from lb.prober import Member, following, phase
@@ -27,11 +29,12 @@ Start = Callable[..., "Watched"]
 class Watched:
     """A service, and the domains that it told of."""
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, drains: Drains, **options: object) -> None:
         self.told: queue.Queue[str] = queue.Queue()
-        self.service = HealthService(self.told.put, make_socket=own_socket, **options)
+        self.service = HealthService(self.told.put, drains, make_socket=own_socket, **options)
 
     def probe(self, *domains: RoutingDomain) -> None:
+        self.service.drain(domains)
         self.service.reconcile({one.id: ProbedDomain(one, "", ("127.0.0.2",)) for one in domains})
 
     def member(self, address: str, choice: Choice = WEB, rdid: str = RDID) -> MemberHealth:
@@ -48,11 +51,11 @@ class Watched:
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def start(tmp_path: Path) -> Iterator[Start]:
     started = []
 
-    def run(**options: object) -> Watched:
-        started.append(Watched(**options))
+    def run(drain_limit_s: float = DRAIN_SECONDS_MAX, **options: object) -> Watched:
+        started.append(Watched(Drains(tmp_path / "drains.json", drain_limit_s), **options))
         return started[-1]
 
     yield run
@@ -172,6 +175,14 @@ def test_a_drain_that_is_over_is_told_and_the_member_is_down(start: Start) -> No
     assert [one.state for one in watched.service.pool_states(draining)[choice].members] == ["active", "down"]
 
 
+def test_a_drain_ends_in_a_domain_without_compartment_too(start: Start) -> None:
+    watched = start(drain_limit_s=0.5)
+    draining = domain(pool("web", A, B, draining=(B,)), rules="web")
+    watched.service.drain([draining])
+    assert watched.told.get(timeout=3) == RDID
+    assert watched.service.pool_states(draining)[Choice("lb", "web", None)].members[1].state == "down"
+
+
 def test_members_that_fall_together_are_told_of_in_few_calls(start: Start) -> None:
     addresses = [f"127.0.1.{number}" for number in range(1, 201)]
     watched = start()
@@ -199,8 +210,8 @@ def test_a_thousand_members_that_are_silent_do_not_delay_one_that_answers(start:
         watched.until(Status.HEALTHY, streak=answered + 2)
 
 
-def test_closing_while_probes_wait_ends_at_once() -> None:
-    watched, asked = Watched(), threading.Event()
+def test_closing_while_probes_wait_ends_at_once(tmp_path: Path) -> None:
+    watched, asked = Watched(Drains(tmp_path / "drains.json")), threading.Event()
 
     def note(connection: socket.socket, ended: threading.Event) -> None:
         asked.set()
@@ -215,11 +226,11 @@ def test_closing_while_probes_wait_ends_at_once() -> None:
         assert time.monotonic() - start < 5
 
 
-def test_a_fault_in_what_is_told_ends_the_thread_instead_of_probing_on_unheard() -> None:
+def test_a_fault_in_what_is_told_ends_the_thread_instead_of_probing_on_unheard(tmp_path: Path) -> None:
     died = threading.Event()
     before, threading.excepthook = threading.excepthook, lambda _: died.set()
     try:
-        service = HealthService(lambda _: [][1], make_socket=own_socket)
+        service = HealthService(lambda _: [][1], Drains(tmp_path / "drains.json"), make_socket=own_socket)
         with serving(silence) as port:
             pass
         probed = ProbedDomain(domain(pool("web", A), probes=(at(port),)), "", ("127.0.0.2",))
