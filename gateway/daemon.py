@@ -36,6 +36,7 @@ STORE = "policy.sqlite"
 FORGET_MOVES_SECONDS = 60.0  # after machines have left their provider addresses
 KEEP_NEIGHBOURS_SECONDS = 1.0
 WIDEN_CONNECTIONS_SECONDS = 1.0
+WARN_OF_EXHAUSTION_SECONDS = 60.0
 RENEW_CERTIFICATE_SECONDS = 12 * 3600.0
 
 
@@ -97,6 +98,7 @@ def _run(configuration: GatewayConfiguration) -> None:
         transactions = Transactions(configuration.state_dir / STORE, services, configuration.ports_by_name())
         transactions.start(programmer.left_behind)
         parts.callback(transactions.stop)
+        parts.enter_context(_every(WARN_OF_EXHAUSTION_SECONDS, "exhaustion", machine.warn_of_exhaustion))
         in_place = _promote_when_filled(adopted, transactions)
         parts.enter_context(_every(FORGET_MOVES_SECONDS, "moves", programmer.forget_moves))
         parts.enter_context(_every(KEEP_NEIGHBOURS_SECONDS, "neighbours", programmer.keep_neighbours))

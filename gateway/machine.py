@@ -17,6 +17,7 @@ from gateway.datapath.layout import Layout
 from gateway.datapath.libbpf import BpfError
 from gateway.datapath.loader import Datapath
 from gateway.datapath.model.question import Question
+from gateway.exhaustion import REASON, Exhaustion
 from gateway.explanation import explanation
 from gateway.policy.model import Policy
 from gateway.programming.block import LINE_BYTES
@@ -44,6 +45,7 @@ class Machine:
         self._datapath = datapath
         self._layout = layout
         self._connection_use = ConnectionUse(datapath, layout)
+        self._exhaustion = Exhaustion()
         self._configuration = configuration
         self._programmer = programmer
         self._fault = fault
@@ -94,6 +96,12 @@ class Machine:
             drops=outside.drops if outside else {},
             fill={"tables": Fill(used * LINE_BYTES, lines * LINE_BYTES, "bytes")},
         )
+
+    def warn_of_exhaustion(self) -> None:
+        """Log who had no port left to lend since the last time. To be called now and then."""
+        read = statistics.read(self._datapath, self._layout)
+        numbers = self._programmer.numbers()
+        self._exhaustion.look({rdid: read.get(at, _NOTHING).drops.get(REASON, 0) for rdid, at in numbers.items()})
 
     def unresolved(self) -> list[str]:
         """Return the provider addresses in use that Linux knows no way to, or no neighbour for."""
