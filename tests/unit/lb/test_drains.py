@@ -26,6 +26,20 @@ def test_a_restart_gives_nobody_a_new_time(path: Path) -> None:
     assert Drains(path, 3600).ended(NOON + 6600) == {A, B}
 
 
+def test_a_drain_ends_when_its_time_is_over_whatever_others_do(path: Path) -> None:
+    drains = Drains(path, 10)
+    drains.replace({A}, NOON)
+    drains.replace({A, B}, NOON + 5)
+    assert drains.next_end(NOON + 6) == NOON + 10
+    assert drains.ended(NOON + 9.9) == frozenset()
+    assert drains.ended(NOON + 10) == {A}
+    assert drains.next_end(NOON + 10) == NOON + 15
+    drains.replace({B}, NOON + 11)
+    drains.replace({A, B}, NOON + 12)
+    assert drains.ended(NOON + 15) == {B}
+    assert drains.next_end(NOON + 20) == NOON + 22
+
+
 def test_who_stopped_draining_begins_anew(path: Path) -> None:
     drains = Drains(path, 3600)
     drains.replace({A}, NOON)

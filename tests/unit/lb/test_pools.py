@@ -5,7 +5,6 @@ import pytest
 from balanced_domains import domain, pool
 
 from lb import maglev
-from lb.drains import Drains
 from lb.health import MemberHealth, Status
 from lb.pools import Choice, DrainingMember, MemberNumbers, PoolState, draining_members, pool_states
 
@@ -118,17 +117,3 @@ def test_a_full_pool_uses_every_number_once() -> None:
 
 def _addresses(count: int) -> list[str]:
     return [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(count)]
-
-
-def test_a_drain_ends_when_its_time_is_over_whatever_others_do() -> None:
-    drains: Drains[str] = Drains(limit_s=10.0)
-    drains.replace({"a"}, now=100.0)
-    drains.replace({"a", "b"}, now=105.0)
-    assert drains.next_end(106.0) == 110.0
-    assert drains.ended(109.9) == frozenset()
-    assert drains.ended(110.0) == {"a"}
-    assert drains.next_end(110.0) == 115.0
-    drains.replace({"b"}, now=111.0)
-    drains.replace({"a", "b"}, now=112.0)
-    assert drains.ended(115.0) == {"b"}
-    assert drains.next_end(120.0) == 122.0
