@@ -1,5 +1,6 @@
 """Connections stay where they are while members come, drain and go, and while the daemon is killed: counted."""
 
+import json
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from deploy.lab.clients import Clients, Report, connected
 from deploy.lab.processes import end, wait_until
 from deploy.lab.running import RunningLab
 from gateway.datapath import build
+from gateway.services.services import DRAINS
+from lb.drains import DRAIN_SECONDS_MAX
 
 CLIENTS = (
     Clients("blue", "internet", "198.51.100.80", held=60, sources=("203.0.113.10", "203.0.113.11", "198.51.100.254")),
@@ -127,6 +130,18 @@ def test_a_dead_member_is_left_out_while_the_daemon_is_away_and_as_soon_as_it_is
     assert seen_to_answer(load_balancer) == STAYING
     main.start_web_server(load_balancer, "BlueVM4")
     wait_until(lambda: member(load_balancer) == ("active", "healthy"), "the probe finds it alive")
+
+
+def test_a_drain_ends_at_its_time_though_the_daemon_was_killed_meanwhile(load_balancer: RunningLab) -> None:
+    become(load_balancer, "draining")
+    wait_until(lambda: member(load_balancer) == ("draining", "healthy"), "it drains")
+    drains = load_balancer.directory / "state" / DRAINS
+    wait_until(drains.exists, "since when is written down")
+    ((*who, began),) = json.loads(drains.read_text())
+    gateway.kill(load_balancer)
+    drains.write_text(json.dumps([[*who, began - DRAIN_SECONDS_MAX]]))  # as after an hour
+    gateway.start(load_balancer)
+    wait_until(lambda: member(load_balancer) == ("down", "healthy"), "its hour is over")
 
 
 def seen_to_answer(lab: RunningLab) -> set[str | None]:
