@@ -18,7 +18,7 @@ from tests.datapath.cases import Gateway
 from tests.datapath.loader_support import needs_root
 from tests.datapath.test_connection_regions import Flows, guarded_gateway, held, in_use, row
 from tests.unit.model.services import BALANCER, SERVICE_PORTS, VIP, VM1, inside, outside, udp, with_blue
-from tests.unit.model.support import BLUE
+from tests.unit.model.support import BLUE, make_world
 
 pytestmark = needs_root
 
@@ -94,6 +94,19 @@ def test_those_that_stand_go_along_and_the_region_holds_twice_as_many(guarded: G
     assert held(guarded, family) == places * 9 // 8
     assert len(in_use(guarded, family).ends) * WAYS[family] == 2 * places
     assert all(traffic.answer(flow) for flow in range(0, places * 9 // 8, 7))
+
+
+def test_a_restart_that_allows_fewer_keeps_a_larger_region_with_its_connections(guarded: Gateway) -> None:
+    places = CONNECTIONS_AT_FIRST["6"]
+    traffic = fill(guarded, "6", range(places * 5 // 8), answers=True)
+    assert widen(guarded, "6") == 2 * places
+    world = make_world()
+    guarded.programs.programmer = guarded.programs.restarted(world.ports, world.router_mac, world.dscp)
+    assert widen(guarded, "6", most=places) == 0
+    first, lines = int(row(guarded)["connections6"]), int(row(guarded)["connections6_lines"])
+    with pytest.raises(ValueError, match="used twice"):
+        regions(guarded)._space.claim(first, lines)
+    assert all(traffic.answer(flow) for flow in range(0, places * 5 // 8, 7))
 
 
 def test_ports_stay_lent_where_a_region_becomes_larger_than_they_reach(gateway: Gateway) -> None:
