@@ -25,6 +25,7 @@ from vici.session import Session  # type: ignore[import-untyped]
 
 Message = Mapping[str, Any]
 ANSWER_SECONDS = 2.0
+_READ_BYTES = 1 << 16
 _BROKEN = (OSError, SessionException, DeserializationException, EventUnknownException, struct.error)
 
 
@@ -39,17 +40,22 @@ class RefusedError(ViciError):
 
 
 class _TimedTransport(Transport):  # type: ignore[misc]
-    """Bounds each answer as a whole: the package itself waits for ever once the first byte is there."""
+    """Bounds each answer as a whole: the package itself waits for ever once the first byte is there.
+
+    Reads all that is there: events come by dozens, and hundreds of daemons start at once.
+    """
 
     def __init__(self, sock: socket.socket, seconds: float) -> None:
         super().__init__(sock)
         self.deadline = time.monotonic() + seconds
+        self._received = bytearray()
 
     def receive(self, timeout: Any = RECV_TIMEOUT_DEFAULT) -> bytes:
         """Return one packet. `timeout` None waits for ever for its first byte."""
         if timeout is None:
-            self.socket.settimeout(None)
-            self.socket.recv(1, socket.MSG_PEEK)
+            if not self._received:
+                self.socket.settimeout(None)
+                self._read()
             self.deadline = time.monotonic() + ANSWER_SECONDS
         (length,) = struct.unpack("!I", self._exactly(self.HEADER_LENGTH))
         if length > self.MAX_SEGMENT:
@@ -57,17 +63,21 @@ class _TimedTransport(Transport):  # type: ignore[misc]
         return self._exactly(length)
 
     def _exactly(self, count: int) -> bytes:
-        received = bytearray()
-        while len(received) < count:
+        while len(self._received) < count:
             left = self.deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError("no whole answer in time")
             self.socket.settimeout(left)
-            some = self.socket.recv(count - len(received))
-            if not some:
-                raise ConnectionResetError("the daemon closed the connection")
-            received += some
-        return bytes(received)
+            self._read()
+        wanted = bytes(self._received[:count])
+        del self._received[:count]
+        return wanted
+
+    def _read(self) -> None:
+        some = self.socket.recv(_READ_BYTES)
+        if not some:
+            raise ConnectionResetError("the daemon closed the connection")
+        self._received += some
 
 
 def _connected(path: Path, seconds: float) -> tuple[Session, _TimedTransport]:

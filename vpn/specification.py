@@ -14,7 +14,8 @@ from typing import Any
 from gateway.policy.model import CertificateAuthentication, IpsecConnection, PskAuthentication
 from vpn.suites import esp_proposal, ike_proposal
 
-IKE_LIFETIME_FLOOR_S, ESP_LIFETIME_FLOOR_S = 600, 300  # below, a tunnel would be busy with rekeying
+# Below these a tunnel would be busy with rekeying; orchestrators ask for as little as 2 MB.
+IKE_LIFETIME_FLOOR_S, ESP_LIFETIME_FLOOR_S, ESP_LIFETIME_FLOOR_KB = 600, 300, 1_000_000
 _REKEY_AT = 0.9  # of the lifetime; the rest is what a rekeying may take
 _DPD_SECONDS = 3
 _GROUPS = "ecp256-ecp384-ecp521-curve25519-modp2048-modp3072-modp4096-modp1536-modp1024"
@@ -109,7 +110,7 @@ def diagnosis_message(tunnel: Tunnel) -> dict[str, Any]:
 
 def _tunnel(connection: IpsecConnection, by_routes: bool, in_user_space: bool) -> Tunnel:
     local, remote = _selectors(connection, by_routes)
-    ike_lifetime, esp_lifetime, floored = _lifetimes(connection)
+    ike_lifetime, esp_lifetime, esp_kilobytes, floored = _lifetimes(connection)
     child = {
         "mode": "tunnel",
         "local_ts": list(local),
@@ -134,6 +135,8 @@ def _tunnel(connection: IpsecConnection, by_routes: bool, in_user_space: bool) -
     if not in_user_space:
         child |= dict.fromkeys(("if_id_in", "if_id_out"), str(interface_number(key)))
     child |= {"rekey_time": f"{int(esp_lifetime * _REKEY_AT)}s", "life_time": f"{esp_lifetime}s"}
+    if esp_kilobytes:
+        child |= {"rekey_bytes": str(int(esp_kilobytes * 1000 * _REKEY_AT)), "life_bytes": str(esp_kilobytes * 1000)}
     rekey_ike = int(ike_lifetime * _REKEY_AT)
     message |= {"rekey_time": f"{rekey_ike}s", "over_time": f"{ike_lifetime - rekey_ike}s", "children": {key: child}}
     message |= _authentication(connection)
@@ -146,17 +149,21 @@ def _selectors(connection: IpsecConnection, by_routes: bool) -> tuple[tuple[str,
     return ANY, tuple(route.prefix for route in connection.routes) if by_routes else ANY
 
 
-def _lifetimes(connection: IpsecConnection) -> tuple[int, int, tuple[str, ...]]:
-    floored, lifetimes = [], []
-    wanted = (
-        ("ike", connection.ike.lifetime_s, IKE_LIFETIME_FLOOR_S),
-        ("esp", connection.esp.lifetime_s, ESP_LIFETIME_FLOOR_S),
-    )
-    for name, seconds, floor in wanted:
-        lifetimes.append(max(seconds, floor))
-        if seconds < floor:
-            floored.append(f"{name} lifetime_s is {floor}, not {seconds}: more frequent rekeying gains nothing")
-    return lifetimes[0], lifetimes[1], tuple(floored)
+def _lifetimes(connection: IpsecConnection) -> tuple[int, int, int | None, tuple[str, ...]]:
+    """Return IKE's and ESP's in seconds, ESP's in kilobytes, and what of them is not as policy has it."""
+    floored: list[str] = []
+
+    def at_least(floor: int, wanted: int, field: str) -> int:
+        if wanted < floor:
+            floored.append(f"{field} is {floor}, not {wanted}: more frequent rekeying gains nothing")
+        return max(wanted, floor)
+
+    ike = at_least(IKE_LIFETIME_FLOOR_S, connection.ike.lifetime_s, "ike lifetime_s")
+    esp = at_least(ESP_LIFETIME_FLOOR_S, connection.esp.lifetime_s, "esp lifetime_s")
+    kilobytes = connection.esp.lifetime_kb
+    if kilobytes is not None:
+        kilobytes = at_least(ESP_LIFETIME_FLOOR_KB, kilobytes, "esp lifetime_kb")
+    return ike, esp, kilobytes, tuple(floored)
 
 
 def _authentication(connection: IpsecConnection) -> dict[str, Any]:

@@ -126,11 +126,13 @@ def _assign(
 
 def _know_datapath(requests: Requests, indexes: Mapping[str, int], router_mac: str) -> None:
     held = dict(neighbour_of(message.data) for message in requests.dump(rtnl.RTM_NEWNEIGH))
+    wanted = []
     for index in indexes.values():
         for version, address in NEXT_HOPS.items():
             neighbour = held.get((index, address))
             if not neighbour or not neighbour.fixed or neighbour.mac != mac_of(router_mac):
-                make(requests, [changes.neighbour(index, version, router_mac)])
+                wanted.append(changes.neighbour(index, version, router_mac))
+    make(requests, wanted)
 
 
 def _route(requests: Requests, specification: CompartmentSpecification, indexes: Mapping[str, int]) -> None:

@@ -44,6 +44,7 @@ Group = Annotated[
     Word, OneOf(("modp2048", "modp3072", "modp4096", "ecp256", "ecp384", "ecp521", "curve25519"), _WEAK_GROUPS)
 ]
 Seconds = Annotated[int, Strict(), Within(1, 2**31 - 1)]
+Kilobytes = Annotated[int, Strict(), Within(1, 2**40)]
 Rate = Annotated[int, Strict(), Within(8, 10**9)]
 
 
@@ -120,6 +121,7 @@ class EspProposal:
     integrity: Integrity | None = None
     pfs_group: Group | None = None
     lifetime_s: Seconds = 3600
+    lifetime_kb: Kilobytes | None = None
 
 
 def _tag(field: str, absent: str) -> Discriminator:

@@ -6,7 +6,7 @@ import pytest
 from vpn_flood import Flood
 from vpn_rig import CLOUD, PATIENCE, SERVER, Rig, connection, swanctl, until
 
-from gateway.policy.model import IkeProposal, TrafficSelectors
+from gateway.policy.model import EspProposal, IkeProposal, TrafficSelectors
 from vpn.session import Commands
 
 PEER = "203.0.113.20"
@@ -56,6 +56,22 @@ def test_two_connections_of_which_one_cannot_work_leave_the_other_alone(rig: Rig
     rig.connected(domain)
     assert rig.status(domain, "unreachable").state == "connecting"
     assert domain.vm.replies(SERVER[0]) == 3
+
+
+def test_a_tunnel_that_would_be_rekeyed_every_two_megabytes_is_not_and_says_so(rig: Rig) -> None:
+    domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEER)
+    wanted = connection(domain, PEER, esp=EspProposal(lifetime_kb=2000))
+    domain.connections = (wanted,)
+    site.start(swanctl(wanted))
+    rig.reconcile()
+    assert rig.connected(domain).notes == (
+        "esp lifetime_kb is 1000000, not 2000: more frequent rekeying gains nothing",
+    )
+    daemon = Commands(rig.directory / "vpn" / "red" / "vici")
+    ((listed,),) = ([*entry.values()] for entry in daemon.collect("list-conns", "list-conn"))
+    (child,) = listed["children"].values()
+    daemon.close()
+    assert child["rekey_bytes"] == b"900000000"
 
 
 def test_names_that_are_not_there_are_refused(rig: Rig) -> None:

@@ -63,6 +63,7 @@ FAULTS = [
     (f"{C}/esp/encryption", "aes256gcm16", f"{C}/esp/integrity", "remove integrity"),
     (f"{C}/ike/lifetime_s", 0, "=", "1 and"),
     (f"{C}/esp/lifetime_s", -1, "=", "1 and"),
+    (f"{C}/esp/lifetime_kb", 0, "=", "1 and"),
     (f"{C}/outbound_kbps", 7, "=", "8 and"),
     (f"{C}/inbound_kbps", 0, "=", "8 and"),
 ]
@@ -92,6 +93,7 @@ SOUND = [
     (f"{C}/ike", GCM),
     (f"{C}/ike", ...),
     (f"{C}/esp/lifetime_s", 1),
+    (f"{C}/esp/lifetime_kb", 2000),
     (f"{C}/inbound_kbps", 8),
     (f"{D}/network_connections/-", AGAIN | {"remote_address": "203.0.113.21"}),
     (f"{D}/network_connections/-", AGAIN | {"local_address": "198.51.100.11"}),

@@ -67,20 +67,22 @@ def test_the_largest_inner_packet_fills_the_outer_one(
 
 
 def test_short_lifetimes_are_floored_and_it_is_told(connection: Make) -> None:
-    tunnel = only(connection(ike=IkeProposal(lifetime_s=5), esp=EspProposal(lifetime_s=1)))
+    tunnel = only(connection(ike=IkeProposal(lifetime_s=5), esp=EspProposal(lifetime_s=1, lifetime_kb=2000)))
     (child,) = tunnel.message["children"].values()
-    assert child["life_time"] == "300s"
+    assert (child["life_time"], child["life_bytes"]) == ("300s", "1000000000")
     assert tunnel.message["rekey_time"] == "540s"
     assert [note.split(":")[0] for note in tunnel.floored] == [
         "ike lifetime_s is 600, not 5",
         "esp lifetime_s is 300, not 1",
+        "esp lifetime_kb is 1000000, not 2000",
     ]
 
 
 def test_lifetimes_above_the_floor_are_kept(connection: Make) -> None:
-    tunnel = only(connection())
+    tunnel = only(connection(esp=EspProposal(lifetime_kb=10_000_000)))
     (child,) = tunnel.message["children"].values()
     assert (child["rekey_time"], child["life_time"]) == ("3240s", "3600s")
+    assert (child["rekey_bytes"], child["life_bytes"]) == ("9000000000", "10000000000")
     assert (tunnel.message["rekey_time"], tunnel.message["over_time"]) == ("12960s", "1440s")
     assert tunnel.floored == ()
 
@@ -104,7 +106,7 @@ def test_secrets_rates_routes_and_lifetimes_change_without_another_tunnel(connec
         connection(authentication=PskAuthentication(secret=Secret("another"))),
         connection(outbound_kbps=1000),
         connection(routes=(ConnectionRoute("10.3.0.0/24"),)),
-        connection(esp=EspProposal(lifetime_s=7200)),
+        connection(esp=EspProposal(lifetime_s=7200, lifetime_kb=5_000_000)),
     ):
         assert only(same).key == key
 
