@@ -136,6 +136,11 @@ class ProgramsUnderTest:
         for _ in range(times):
             test_run.run(program, frame, index)
 
+    def captured_domains(self) -> list[str | None]:
+        """Whose the frames were that have been captured and not looked at."""
+        records = (numpy.frombuffer(one, self._record)[0] for one in self._captured.consume())
+        return [self.numbers.get(int(record["domain"])) for record in records]
+
     def _outcome(self, number: int, domain: int, egress: int, frame: bytes) -> Outcome:
         name = self.verdicts[number]
         rdid = self.numbers.get(domain) if name != "VERDICT_PASSED" else None

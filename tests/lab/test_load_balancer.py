@@ -141,6 +141,19 @@ def test_equal_machines_of_two_tenants_reach_the_outside_from_one_address(
     assert not any(address.startswith("10.") for address in clients_of(load_balancer, "internet"))
 
 
+def test_machines_reach_public_addresses_of_both_tenants_as_clients_of_the_internet_do(
+    load_balancer: RunningLab, at_once: Callable[..., list[set[str | None]]]
+) -> None:
+    """From a public address of their own, and from shared ones; Red's list would deny what comes from inside."""
+    ways = [(node, vip) for node in ("BlueVM11", "BlueVM21", "RedVM2", "RedVM21") for vip in (BLUE, RED)]
+    found = at_once(*(partial(probes.servers, load_balancer, node, vip, SERVERS[vip]) for node, vip in ways))
+    assert found == [SERVERS[vip] for _, vip in ways]
+    assert all(probes.pings(load_balancer, *way) for way in ways)
+    asked = clients_of(load_balancer, "RedVM1") | clients_of(load_balancer, "RedVM2")
+    assert asked >= {"198.51.100.90", SHARED, RED}
+    assert {one for one in asked if one.startswith("10.")} == {"10.1.5.254"}, "but for the probes"
+
+
 def test_machines_without_a_public_address_do_not_reach_the_outside(load_balancer: RunningLab) -> None:
     before = probes.drops(load_balancer, "blue", "no_route")
     assert probes.page(load_balancer, "BlueVM3", OUTSIDE, seconds=1) is None
@@ -196,6 +209,8 @@ def test_datagrams_whose_last_fragments_come_first_are_answered_likewise(
         ("BlueVM11", TIER, 7): {"blue-BlueVM21", "blue-BlueVM22"},
         ("RedVM11", TIER, 7): {"red-RedVM21", "red-RedVM22"},
         ("BlueVM21", TIER, 8007): {f"blue-BlueVM{number}" for number in (1, 2, 3, 4)},
+        ("BlueVM21", BLUE, 7): {f"blue-BlueVM{number}" for number in (1, 2, 3, 4)},
+        ("BlueVM11", RED, 7): {"red-RedVM1", "red-RedVM2"},
     }
     assert all(probes.page(answering, "internet", address) for address in (BLUE, BLUE_V6))
     found = at_once(*(partial(answers, answering, *way) for way in ways))
@@ -231,7 +246,9 @@ def test_a_flood_of_fragments_to_one_tenant_is_bounded_and_keeps_no_other_waitin
     wait_until(lambda: "" not in answers(answering, "internet", RED, count=5), "red's are put in order again")
 
 
-@pytest.mark.parametrize(("node", "address"), [("internet", BLUE), ("internet", BLUE_V6), ("BlueVM11", TIER)])
+@pytest.mark.parametrize(
+    ("node", "address"), [("internet", BLUE), ("internet", BLUE_V6), ("BlueVM11", TIER), ("BlueVM21", RED)]
+)
 def test_a_megabyte_comes_from_behind_a_virtual_address(load_balancer: RunningLab, node: str, address: str) -> None:
     for machine in load_balancer.topology.machines:
         (load_balancer.directory / "pages" / machine.name / "big").write_text("x" * MEGABYTE)

@@ -11,7 +11,7 @@ from gateway.datapath.model.checksum import store
 from gateway.datapath.model.tunnels import Tunnel
 from gateway.datapath.model.verdict import Verdict
 from gateway.datapath.model.world import World
-from gateway.policy.model import LookupRecord, RoutingDomain
+from gateway.policy.model import LookupRecord, Policy, RoutingDomain
 from tests.worlds import places, wire
 from tests.worlds.random_balancers import INTERNET_PORTS
 from tests.worlds.random_frames import HOST_MAC, Sent, random_frame
@@ -106,7 +106,7 @@ class Conversation:
     def _machines(self) -> list[tuple[LookupRecord, list[str]]]:
         """Whoever is encapsulated, and the addresses that are worth sending to from there."""
         return [
-            (record, _targets(domain, ":" in record.customer_address))
+            (record, _targets(domain, self.world.policy, ":" in record.customer_address))
             for domain in self.world.policy.routing_domains
             for record in domain.lookup_records
             if record.type in ("static", "dynamic") and record.encapsulation != "rewrite"
@@ -152,10 +152,11 @@ def _public(domain: RoutingDomain) -> list[str]:
     return frontends + [one.address for one in domain.public_addresses]
 
 
-def _targets(domain: RoutingDomain, is_six: bool) -> list[str]:
+def _targets(domain: RoutingDomain, policy: Policy, is_six: bool) -> list[str]:
     inside = [one.address for balancer in domain.load_balancers for one in balancer.frontends if not one.public]
     machines = [one.customer_address for one in domain.lookup_records if one.type in ("static", "dynamic")]
-    everywhere = inside * 5 + machines + _public(domain) + list(CLIENTS[6 if is_six else 4]) * 4
+    public = [address for one in policy.routing_domains for address in _public(one)]
+    everywhere = inside * 5 + machines + public + list(CLIENTS[6 if is_six else 4]) * 4
     return [one for one in everywhere if (":" in one) == is_six]
 
 

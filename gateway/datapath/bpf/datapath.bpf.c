@@ -12,6 +12,7 @@
 #include "receive.h"
 #include "replies.h"
 #include "stages.h"
+#include "turn.h"
 
 /* What nearly all packets are: IPv4, whole, of a domain with neither access lists nor services. Only the route decides about them. */
 static __always_inline bool is_only_routed(const struct packet *p, const struct directory *directory)
@@ -114,7 +115,7 @@ int gateway_leave(struct xdp_md *ctx)
 {
 	struct packet packet, *p = &packet;
 
-	return take_over(p, false) ? conclude(ctx, p, line_of(&p->directory, 0), p->verdict) : XDP_DROP;
+	return take_over(p, false) ? conclude_translated(ctx, p, line_of(&p->directory, 0), p->verdict) : XDP_DROP;
 }
 
 /* The route of a translated packet, in its domain or, for what is public, in the Internet's. */
@@ -128,15 +129,15 @@ static __always_inline MUST_CHECK int route_translated(struct packet *p, const s
 	if (b->internet && !open_table(&p->table, directory->internet))
 		return DROP_NO_ROUTE;
 	int verdict = find_route(p);
-	bool to_the_gateway = p->local || p->service;
+	bool turns = p->service && b->internet;
 
+	if (turns)
+		p->hop_kind = NEXT_HOP_TURN;
+	if (!verdict)
+		verdict = p->local || (p->service && !turns) ? DROP_VIP_NOT_SERVED : admit_to_forwarding(p);
 	p->service = service;
 	p->local = 0;
-	if (b->internet && !open_block(&p->table, p->table_line))
-		return DROP_INTERNAL;
-	if (verdict)
-		return verdict;
-	return to_the_gateway ? DROP_VIP_NOT_SERVED : admit_to_forwarding(p);
+	return b->internet && !open_block(&p->table, p->table_line) ? DROP_INTERNAL : verdict;
 }
 
 /* The end of what these two programs do. */
@@ -201,7 +202,25 @@ int gateway_settle(struct xdp_md *ctx)
 		remember(p, r, b);
 	if (verdict || table_of(p)->flags & TABLE_LISTS)
 		return after_balancing(ctx, p, verdict);
-	return hand_over(p, verdict) ? conclude(ctx, p, directory, verdict) : XDP_DROP;
+	return hand_over(p, verdict) ? conclude_translated(ctx, p, directory, verdict) : XDP_DROP;
+}
+
+/* A packet to the Internet that leads to the gateway's own address there comes in again. */
+SEC("xdp.frags")
+int gateway_turn(struct xdp_md *ctx)
+{
+	struct packet packet, *p = &packet;
+	struct rewriting *r = rewriting_in_hand();
+
+	if (!take_over(p, false) || !r)
+		return XDP_DROP;
+	struct directory *directory = line_of(&p->directory, 0);
+	int verdict = turn(ctx, p, r, directory->internet);
+
+	if (verdict)
+		return done(ctx, p, verdict);
+	continue_in(ctx, p, STAGE_BALANCE, verdict);
+	return done(ctx, p, DROP_INTERNAL);
 }
 
 /* A fragment that Linux is to put in order. */
@@ -261,7 +280,7 @@ int gateway_answer(struct xdp_md *ctx)
 	struct packet packet, *p = &packet;
 	__u32 egress = 0;
 
-	if (!take_over(p, true))
+	if (turn_back(ctx) || !take_over(p, true))
 		return XDP_DROP;
 	int verdict = p->verdict;
 

@@ -17,11 +17,22 @@ static __always_inline MUST_CHECK int check_hairpin(struct xdp_md *ctx, const st
 	return subnet_of(p, p->subnet)->vsid == p->vsid && p->mac == mac_of(ethernet->h_source) ? DROP_HAIRPIN : VERDICT_NONE;
 }
 
+/* Is a packet of a connection that stands to leave by the Internet's routes, and these lead to the gateway's own address there? */
+static __always_inline bool is_to_turn(const struct packet *p)
+{
+	return p->translated && p->service && p->table.line != p->table_line;
+}
+
 /* From a parsed packet to where it goes. */
 static __always_inline MUST_CHECK int decide(struct xdp_md *ctx, struct packet *p)
 {
 	int verdict = find_route(p);
 
+	if (is_to_turn(p)) { /* other programs see to that, from the beginning */
+		p->translated = 0;
+		p->service = SERVICE_FROM_MACHINE;
+		return DROP_NO_ROUTE;
+	}
 	if (p->translated)
 		return verdict ?: p->local || p->service ? DROP_VIP_NOT_SERVED : admit_to_forwarding(p);
 	if (verdict || p->service)

@@ -167,3 +167,12 @@ static __always_inline int conclude(struct xdp_md *ctx, struct packet *p, const 
 		continue_in(ctx, p, STAGE_ANSWER, verdict);
 	return done(ctx, p, verdict);
 }
+
+/* The same for a packet that may have been translated, and so may turn. */
+static __always_inline int conclude_translated(struct xdp_md *ctx, struct packet *p, const struct directory *directory, int verdict)
+{
+	if (verdict || p->hop_kind != NEXT_HOP_TURN)
+		return conclude(ctx, p, directory, verdict);
+	continue_in(ctx, p, STAGE_TURN, verdict);
+	return done(ctx, p, DROP_INTERNAL);
+}

@@ -27,7 +27,7 @@ static __always_inline __u32 encapsulation_overhead(__u8 encapsulation, __u8 fam
 /* The longest packet that the side it came from can carry. */
 static __always_inline __u16 ingress_limit(const struct packet *p, const struct port *in)
 {
-	return p->origin == FROM_OVERLAY ? in->mtu - encapsulation_overhead(p->encapsulation, p->outer_family) : in->mtu;
+	return p->encapsulation ? in->mtu - encapsulation_overhead(p->encapsulation, p->outer_family) : in->mtu;
 }
 
 static __always_inline MUST_CHECK int check_length(struct packet *p)

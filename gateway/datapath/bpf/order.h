@@ -37,7 +37,7 @@ static __always_inline bool find_note(const struct packet *p, struct sought *sou
 
 static __always_inline void write_note(const struct packet *p, struct sought *sought)
 {
-	bool internet = p->arrival_line != p->table_line;
+	bool internet = p->turned || p->arrival_line != p->table_line;
 	__u32 note = p->vsid | (__u32)p->origin << NOTE_ORIGIN_SHIFT | (internet ? NOTE_INTERNET : 0);
 	bool found = find_note(p, sought);
 

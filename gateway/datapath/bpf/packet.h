@@ -79,6 +79,7 @@ struct packet {
 	__u8 translated; /* there is a struct rewriting for it */
 	__u16 frontend;	 /* that it is for, by its number in the domain */
 	__u8 ordered;	 /* a fragment that has been put in order */
+	__u8 turned;	 /* it left for a public address of the gateway's own, and came in there */
 	__u32 owner;	 /* which owns it */
 	__u32 error_data;
 	__u32 sender; /* of a plain translation: where the packet says that it comes from */

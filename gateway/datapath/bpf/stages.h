@@ -13,7 +13,8 @@ enum stage {
 	STAGE_SETTLE = 6,
 	STAGE_ORDER = 7,
 	STAGE_ARRIVE = 8,
-	STAGES = 9,
+	STAGE_TURN = 9,
+	STAGES = 10,
 };
 
 int gateway_answer(struct xdp_md *ctx);
@@ -25,6 +26,7 @@ int gateway_balance(struct xdp_md *ctx);
 int gateway_settle(struct xdp_md *ctx);
 int gateway_order(struct xdp_md *ctx);
 int gateway_arrive(struct xdp_md *ctx);
+int gateway_turn(struct xdp_md *ctx);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -42,6 +44,7 @@ struct {
 		[STAGE_SETTLE] = (void *)&gateway_settle,
 		[STAGE_ORDER] = (void *)&gateway_order,
 		[STAGE_ARRIVE] = (void *)&gateway_arrive,
+		[STAGE_TURN] = (void *)&gateway_turn,
 	},
 };
 

@@ -251,6 +251,7 @@ enum next_hop_kind {
 	NEXT_HOP_UNREACHABLE = 0,
 	NEXT_HOP_OVERLAY = 1,
 	NEXT_HOP_EXTERNAL = 2,
+	NEXT_HOP_TURN = 3, /* of no table: what is for a public address of the gateway's own comes in there again */
 };
 
 struct next_hop {

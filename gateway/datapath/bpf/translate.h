@@ -21,6 +21,7 @@ struct end {
 /* What the packet in hand becomes; with it in map memory, since no program has room for it on its stack. */
 struct rewriting {
 	__u32 came_to[4];
+	struct end came_from; /* of a packet that turned: before that */
 	struct end source;
 	struct end quoted_source, quoted_destination;
 };

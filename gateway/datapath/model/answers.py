@@ -58,6 +58,7 @@ def answered(passage: Passage, origin: Origin, frame: bytes) -> DecidedError:
 
 
 def echo_reply(passage: Passage, origin: Origin, packet: Packet) -> DecidedError:
+    came, packet = origin.as_it_came(packet)
     data = bytearray(packet.data)
     reply_type = bytes([ECHO_TYPES[packet.version][1]])
     store(data, packet.transport, reply_type, packet.transport + 2)
@@ -67,10 +68,10 @@ def echo_reply(passage: Passage, origin: Origin, packet: Packet) -> DecidedError
         data[12:20] = packet.destination.packed + packet.source.packed
         if packet.ttl != 64:
             store(data, 8, b"\x40", 10)
-        return answered(passage, origin, back(passage, origin, ethernet.IPV4, bytes(data)))
+        return answered(passage, origin, back(passage, came, ethernet.IPV4, bytes(data)))
     data[8:40] = packet.destination.packed + packet.source.packed
     data[7] = 64
-    return answered(passage, origin, back(passage, origin, ethernet.IPV6, bytes(data)))
+    return answered(passage, origin, back(passage, came, ethernet.IPV6, bytes(data)))
 
 
 def refused(
@@ -89,13 +90,14 @@ def refused(
     """
     if passage.attachment.is_for_fragments:  # the way back leads to the compartment
         return dropped(reason)
-    source = source or _error_source(passage, origin, packet.version)
-    if source is None or not _may_be_told(origin, packet) or not passage.may_answer(origin.domain):
+    came, packet = origin.as_it_came(packet)
+    source = source or _error_source(passage, came, packet.version)
+    if source is None or not _may_be_told(came, packet) or not passage.may_answer(origin.domain):
         return dropped(reason)
     message = _error_packet(packet, source, error, mtu)
     kind = ethernet.IPV4 if packet.version == 4 else ethernet.IPV6
     passage.note("answer", "", f"The sender is told by ICMP from {source}.")
-    return DecidedError(Action.DROPPED, reason, passage.interface.name, back(passage, origin, kind, message))
+    return DecidedError(Action.DROPPED, reason, passage.interface.name, back(passage, came, kind, message))
 
 
 def not_served(passage: Passage, origin: Origin, packet: Packet) -> DecidedError:

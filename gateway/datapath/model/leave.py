@@ -11,7 +11,7 @@ from gateway.datapath.model.ethernet import Frame
 from gateway.datapath.model.ip import Address, Packet
 from gateway.datapath.model.passage import Origin, Passage
 from gateway.datapath.model.rewriting import lacks_checksum
-from gateway.datapath.model.routes import Exit, Record
+from gateway.datapath.model.routes import Exit, Record, Turn
 from gateway.datapath.model.surroundings import UnderlayHop
 from gateway.datapath.model.tunnels import Tunnel
 from gateway.datapath.model.verdict import Action, DecidedError, DropReason, dropped
@@ -23,9 +23,7 @@ def leave(
     passage: Passage, origin: Origin, course: Course, target: Record | Exit, flow_hash: int, *, is_routed: bool = True
 ) -> DecidedError:
     """The frame that leaves; raises the drop of what may not or cannot."""
-    if course.came.ttl <= 1:
-        passage.note("route", "", f"Its TTL is {course.came.ttl}.")
-        raise refused(passage, origin, course.came, DropReason.TTL_EXCEEDED, TIME_EXCEEDED)
+    _refuse_expired(passage, origin, course)
     if is_routed and not course.is_translated:
         _refuse_hairpin(passage, origin, target)
     packet = course.settle()
@@ -37,10 +35,34 @@ def leave(
         passage.note("leave", _entry(target), f"Its {packet.length} bytes exceed the {limit} that fit there.")
         raise refused(passage, origin, course.came, DropReason.TOO_BIG, TOO_BIG, mtu=limit)
     leaving = _send(passage, origin, packet, target, flow_hash)
+    _refuse_cut_off(passage, course, packet)
+    return leaving
+
+
+def turn(passage: Passage, origin: Origin, course: Course, target: Turn) -> tuple[Origin, Packet]:
+    """What would leave to the Internet, as it comes in from there; raises the drop of what may not leave.
+
+    It is no hop: the gateway stays one router on the way.
+    """
+    _refuse_expired(passage, origin, course)
+    packet = course.settle()
+    _ask_access_lists(passage, origin, course.viewed, target)
+    _refuse_cut_off(passage, course, packet)
+    internet = passage.domain = course.domain
+    passage.note("admit", internet.entry, f"It comes in as a packet of {packet.source} from the Internet.")
+    return Origin(internet, None, origin.source_mac, None, origin.limit, turned=(origin, course.came)), packet
+
+
+def _refuse_expired(passage: Passage, origin: Origin, course: Course) -> None:
+    if course.came.ttl <= 1:
+        passage.note("route", "", f"Its TTL is {course.came.ttl}.")
+        raise refused(passage, origin, course.came, DropReason.TTL_EXCEEDED, TIME_EXCEEDED)
+
+
+def _refuse_cut_off(passage: Passage, course: Course, packet: Packet) -> None:
     if packet.data != course.came.data and lacks_checksum(packet):
         passage.note("translate", "", "It is cut off before its checksum, which would have to follow.")
         raise dropped(DropReason.MALFORMED)
-    return leaving
 
 
 def _send(passage: Passage, origin: Origin, packet: Packet, target: Record | Exit, flow_hash: int) -> DecidedError:
@@ -67,7 +89,7 @@ def _refuse_hairpin(passage: Passage, origin: Origin, target: Record | Exit) -> 
         raise dropped(DropReason.HAIRPIN)
 
 
-def _ask_access_lists(passage: Passage, origin: Origin, packet: Packet, target: Record | Exit) -> None:
+def _ask_access_lists(passage: Passage, origin: Origin, packet: Packet, target: Record | Exit | Turn) -> None:
     domain = origin.domain
     if not any(access_list.list.applies_to for access_list in domain.access_lists):
         return
@@ -85,7 +107,7 @@ def _ask_access_lists(passage: Passage, origin: Origin, packet: Packet, target: 
         raise dropped(opinion.denied)
 
 
-def _is_probe(passage: Passage, origin: Origin, packet: Packet, target: Record | Exit) -> bool:
+def _is_probe(passage: Passage, origin: Origin, packet: Packet, target: Record | Exit | Turn) -> bool:
     """Whether it is between the compartment, by one of the gateway's own addresses there, and what it probes."""
     inside = origin.domain.inside
     if inside is None:

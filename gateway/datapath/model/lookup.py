@@ -7,7 +7,7 @@ from gateway.datapath.model.course import Course
 from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ip import UDP, Address, Packet
 from gateway.datapath.model.passage import Origin, Passage
-from gateway.datapath.model.routes import Closed, Exit, OnLink, Record, Route
+from gateway.datapath.model.routes import Closed, Exit, OnLink, Record, Route, Turn
 from gateway.datapath.model.verdict import DropReason, dropped
 
 DROPPED_THERE = "The compartment drops what comes for it meanwhile: nothing leaves in clear."
@@ -33,10 +33,13 @@ def is_unrouted(passage: Passage, domain: Domain, destination: Address) -> bool:
     )
 
 
-def find(passage: Passage, origin: Origin, course: Course, flow_hash: int) -> Record | Exit:
+def find(passage: Passage, origin: Origin, course: Course, flow_hash: int) -> Record | Exit | Turn:
     """The next hop of the packet; raises the gateway's answer or the drop where there is none."""
     packet, domain, destination = course.came, course.domain, course.viewed.destination
-    if course.is_translated and _is_the_gateways(passage, domain, destination):
+    if course.is_translated and domain is passage.internet and passage.is_public(destination):
+        passage.note("route", domain.entry, f"{destination} is a public address of this gateway's: it comes in there.")
+        return Turn()
+    if course.is_translated and _is_the_gateways(domain, destination):
         passage.note("route", domain.entry, f"{destination} is the gateway's own, which no translated packet reaches.")
         raise dropped(DropReason.VIP_NOT_SERVED)
     if destination in domain.local:
@@ -92,9 +95,7 @@ def _open(routes: list[Route]) -> list[Route]:
     return [route for route in routes if not isinstance(route.target, Closed)] or routes[:1]
 
 
-def _is_the_gateways(passage: Passage, domain: Domain, address: Address) -> bool:
-    if domain is passage.internet:
-        return address in domain.local or passage.is_public(address)
+def _is_the_gateways(domain: Domain, address: Address) -> bool:
     return address in domain.local or address in domain.services.internal()
 
 

@@ -8,7 +8,7 @@ from gateway.datapath.model.compartments import Steering, TunnelStates
 from gateway.datapath.model.connections import Connections
 from gateway.datapath.model.domains import Domain
 from gateway.datapath.model.ethernet import Frame
-from gateway.datapath.model.ip import Address
+from gateway.datapath.model.ip import Address, Packet
 from gateway.datapath.model.surroundings import Attachment, Interface, Surroundings
 from gateway.datapath.model.translation import Translations
 from gateway.datapath.model.tunnels import Tunnel
@@ -118,7 +118,8 @@ class Origin:
     """Where an admitted packet came from.
 
     `vsid` is None for an external origin; `source_mac` is the inner one; `tunnel` is None unless it came encapsulated.
-    `limit` is the longest IP packet that fits the way back. A rewritten packet's sender is never answered.
+    `limit` is the longest IP packet that fits the way back. A rewritten packet's sender is never answered. What left
+    for a public address of the gateway's own, and so came in there, has `turned`: where from and what it was before.
     """
 
     domain: Domain
@@ -126,6 +127,11 @@ class Origin:
     source_mac: bytes
     tunnel: Tunnel | None
     limit: int
+    turned: "tuple[Origin, Packet] | None" = None
+
+    def as_it_came(self, packet: Packet) -> "tuple[Origin, Packet]":
+        """What the sender is told about, and where it is."""
+        return self.turned or (self, packet)
 
     @property
     def is_overlay(self) -> bool:

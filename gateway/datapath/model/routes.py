@@ -79,6 +79,11 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """In again at once, as a packet from the Internet: to a public address that the gateway has there itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """Nowhere, so that what was to go by a tunnel takes no less specific route."""
 

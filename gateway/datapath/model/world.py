@@ -31,8 +31,9 @@ from gateway.datapath.model.course import Course, untranslated
 from gateway.datapath.model.ethernet import mac_bytes
 from gateway.datapath.model.flow import flow_hash
 from gateway.datapath.model.ip import Packet
-from gateway.datapath.model.leave import leave
+from gateway.datapath.model.leave import leave, turn
 from gateway.datapath.model.passage import Origin, Passage, State
+from gateway.datapath.model.routes import Turn
 from gateway.datapath.model.surroundings import Interface, Surroundings, UnderlayHop
 from gateway.datapath.model.translation import Key, Translation
 from gateway.datapath.model.verdict import Action, DecidedError, Step, Verdict
@@ -204,6 +205,10 @@ def _route(passage: Passage) -> DecidedError:
     origin, packet = ordering.admit(passage) if is_ordered else admission.admit(passage)
     if not is_ordered and origin.tunnel is not None:
         packet = replace(packet, traffic_class=congestion.combined(packet.traffic_class, origin.tunnel.traffic_class))
+    return _route_admitted(passage, origin, packet)
+
+
+def _route_admitted(passage: Passage, origin: Origin, packet: Packet) -> DecidedError:
     steered = steering.of_peer(passage, origin, packet)
     if steered is not None:
         course = untranslated(packet, origin.domain)
@@ -211,6 +216,8 @@ def _route(passage: Passage) -> DecidedError:
     origin, course = _course(passage, origin, packet)
     chosen = flow_hash(course.viewed)
     target = lookup.find(passage, origin, course, chosen)
+    if isinstance(target, Turn):
+        return _route_admitted(passage, *turn(passage, origin, course, target))
     return leave(passage, origin, course, target, chosen)
 
 

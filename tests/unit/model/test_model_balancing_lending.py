@@ -160,12 +160,6 @@ def test_an_ipv6_address_is_shared_like_any(gateway: Balancing) -> None:
     assert gateway.objects(*outside(udp(CLIENT6, 443, SHARED6, port ^ 0x8000)))[0] == "vip_not_served"
 
 
-def test_no_machine_reaches_a_shared_address(gateway: Balancing) -> None:
-    gateway.hold(shared())
-    reds = ends(gateway.forwards(*inside_red(tcp(VM1, 4000, CLIENT, 443))))[1]
-    assert gateway.drops(*inside(tcp(VM1, 4000, SHARED, reds))) == "vip_not_served"
-
-
 def test_connections_stay_while_a_second_domain_joins_and_goes(gateway: Balancing) -> None:
     gateway.hold(shared(reds=None))
     port = ends(gateway.forwards(*inside(tcp(VM1, 4000, CLIENT, 443))))[1]

@@ -243,12 +243,6 @@ def test_the_gateways_own_addresses_on_the_internet_answer_to_ping_only(gateway:
     assert gateway.drops(*outside(tcp(CLIENT, 4000, "198.51.100.1", 22))) == "local_not_served"
 
 
-def test_public_addresses_are_reached_from_outside_only(gateway: Balancing) -> None:
-    gateway.hold()
-    for address in (OTHER_VIP, VIP, OWN):
-        assert gateway.drops(*inside(tcp(FAR, 4000, address, 80))) == "vip_not_served"
-
-
 def test_nothing_passes_from_the_internet_to_an_address_inside(gateway: Balancing) -> None:
     gateway.hold()
     assert gateway.drops(*outside(tcp(CLIENT, 4000, VM1, 22))) == "hairpin"
