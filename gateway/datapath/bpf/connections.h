@@ -160,6 +160,21 @@ static __always_inline struct line *connection_line(__u32 line)
 	return bpf_map_lookup_elem(&connections, &line);
 }
 
+/* An IPv4 connection's set, by the low bits of its hash. */
+static __always_inline __u32 line_of_set(const struct domain *domain, __u32 hash)
+{
+	return domain->connections4 + (hash & (domain->connections4_used - 1));
+}
+
+/* The line of a connection's first set begins its way from memory. */
+static __always_inline void expect_set(const struct domain *domain, __u32 hash)
+{
+	struct line *line = connection_line(line_of_set(domain, hash));
+
+	if (line)
+		(void)*(volatile __u64 *)line;
+}
+
 enum half { /* of a line's IPv4 entries, as 32-bit words */
 	HALF_LOW = 0, /* address */
 	HALF_PORTS = 2,

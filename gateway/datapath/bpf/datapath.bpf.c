@@ -37,6 +37,9 @@ static __always_inline int pass_routed(struct xdp_md *ctx, struct packet *p, con
 static __always_inline int pass_any(struct xdp_md *ctx, struct packet *p, const struct directory *directory)
 {
 	struct standing standing;
+	__u32 hash = is_plain(p) && table_of(p)->flags & TABLE_LISTS ? expect_flow(p) : 0;
+
+	forget_word(hash);
 	int verdict = take_standing(p, directory, &standing);
 
 	if (verdict)
@@ -52,7 +55,7 @@ static __always_inline int pass_any(struct xdp_md *ctx, struct packet *p, const 
 		return done(ctx, p, DROP_INTERNAL);
 	}
 	if (!verdict && !p->local && !p->translated && table_of(p)->flags & TABLE_LISTS) {
-		verdict = admit_plain(p);
+		verdict = admit_plain(p, hash);
 		if (verdict == VERDICT_CONSUMED) {
 			continue_in(ctx, p, STAGE_ADMIT, VERDICT_NONE);
 			verdict = DROP_INTERNAL;

@@ -38,7 +38,6 @@ static __always_inline __u8 generation_of(__u64 rest)
 struct plain_flow {
 	__u64 addresses;
 	__u32 ports;
-	__u32 hash;
 	bool sender_high;
 };
 
@@ -47,15 +46,31 @@ static __always_inline struct plain_flow plain_flow_of(__u64 ends, __u64 rest)
 	__u32 source = ends >> 32, destination = ends;
 	__u16 source_port = rest >> 16, destination_port = rest;
 	bool high = source != destination ? source > destination : source_port > destination_port;
-	__u64 addresses = high ? ends : ends << 32 | source;
-	__u32 ports = high ? (__u32)rest : (__u32)destination_port << 16 | source_port;
 
 	return (struct plain_flow){
-		.addresses = addresses,
-		.ports = ports,
-		.hash = hash_of_flow(fold4(addresses), fold4(addresses >> 32), ports, ports >> 16, protocol_of(rest)),
+		.addresses = high ? ends : ends << 32 | source,
+		.ports = high ? (__u32)rest : (__u32)destination_port << 16 | source_port,
 		.sender_high = high,
 	};
+}
+
+static __always_inline __u32 hash_of_plain(const struct plain_flow *flow, __u64 rest)
+{
+	return hash_of_flow(fold4(flow->addresses), fold4(flow->addresses >> 32), flow->ports, flow->ports >> 16, protocol_of(rest));
+}
+
+/* The hash of a packet's flow, whose line is not needed before the route is known. */
+static __always_inline __u32 expect_flow(const struct packet *p)
+{
+	__u64 rest = rest_of(p);
+	__u32 number = p->domain;
+	struct plain_flow flow = plain_flow_of(ends_of(p), rest);
+	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
+	__u32 hash = hash_of_plain(&flow, rest);
+
+	if (domain)
+		expect_set(domain, hash);
+	return hash;
 }
 
 enum acquaintance {
@@ -78,11 +93,8 @@ static __always_inline int touch_flow(__u64 *place, const struct plain_flow *flo
 	return FLOW_KNOWN;
 }
 
-/*
- * Asked late, when all else is known: while the lines are on their way from memory the processor goes on with what comes behind, the way
- * out or the lists.
- */
-__noinline int pass_flow(__u32 number, __u64 ends, __u64 rest)
+/* Asked late, when all else is known: while the lines are on their way the processor goes on with what comes behind. */
+__noinline int pass_flow(__u32 number, __u64 ends, __u64 rest, __u32 hash)
 {
 	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
 	struct plain_flow flow = plain_flow_of(ends, rest);
@@ -93,12 +105,11 @@ __noinline int pass_flow(__u32 number, __u64 ends, __u64 rest)
 		.word_mask = (__u64)CONNECTION_KIND_MASK << 32 | 0xffffffff,
 		.half = HALF_PORTS,
 	};
-	__u32 hash = flow.hash;
 
 	if (!domain || !domain->connections4_used)
 		return FLOW_DOUBTFUL;
 	for (int set = 0; set < 2; set++, hash >>= 16) {
-		struct line *line = connection_line(domain->connections4 + (hash & (domain->connections4_used - 1)));
+		struct line *line = connection_line(line_of_set(domain, hash));
 
 		if (!line)
 			return FLOW_DOUBTFUL;

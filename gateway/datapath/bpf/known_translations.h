@@ -45,19 +45,23 @@ static __always_inline struct domain *domain_of(const struct standing *s)
 	return domain && domain->connections4_used ? domain : NULL;
 }
 
-static __always_inline __u32 hash_of_key(const struct standing *s, __u64 key)
+/* The hash of a client's connections, whose line is not needed before the rule is known. */
+static __always_inline __u32 expect_client(const struct standing *s, const struct domain *domain, __u32 client, __u16 port)
 {
-	return hash_of_client(fold4(key), key >> 32, s->protocol);
+	__u32 hash = hash_of_client(fold4(client), port, s->protocol);
+
+	if (domain)
+		expect_set(domain, hash);
+	return hash;
 }
 
 /* The connection of a client, whose key counts as far as `mask` goes. */
-static __always_inline enum finding find_entry(struct standing *s, const struct domain *domain, __u64 key, __u64 mask, __u64 *addresses)
+static __always_inline enum finding find_entry(struct standing *s, const struct domain *domain, __u32 hash, __u64 key, __u64 mask, __u64 *addresses)
 {
 	const struct wanted wanted = {.addresses = key, .addresses_mask = mask, .half = HALF_LOW};
-	__u32 hash = hash_of_key(s, key);
 
 	for (int set = 0; set < 2; set++, hash >>= 16) {
-		__u32 number = domain->connections4 + (hash & (domain->connections4_used - 1));
+		__u32 number = line_of_set(domain, hash);
 		struct line *line = connection_line(number);
 
 		if (!line)
@@ -89,7 +93,8 @@ static __always_inline __u32 hash_of_standing(const struct standing *s, __u8 dis
 }
 
 /* A new connection from outside, which needs no port: its member, and where its entry will be. NULL: another program decides. */
-static __always_inline struct member *begin_connection(struct standing *s, const struct domain *domain, const struct rule *rule, __u64 key)
+static __always_inline struct member *begin_connection(struct standing *s, const struct domain *domain, __u32 hash, const struct rule *rule,
+							__u64 key)
 {
 	struct block choice;
 
@@ -102,7 +107,7 @@ static __always_inline struct member *begin_connection(struct standing *s, const
 	s->is_new = true;
 	s->key = key;
 	s->new_word = (__u64)meta << 32 | number;
-	s->place = choose_plain_place(domain, hash_of_key(s, key), &s->word);
+	s->place = choose_plain_place(domain, hash, &s->word);
 	return s->place && number ? member_of(&choice, number) : NULL;
 }
 
@@ -121,17 +126,18 @@ static __always_inline struct member *member_of_connection(const struct standing
 static __always_inline bool go_to_member(struct standing *s, const struct block *table, __u32 frontend)
 {
 	struct table_services *services = line_of(table, 2);
+	struct domain *domain = domain_of(s);
+	__u32 hash = expect_client(s, domain, s->source, s->source_port);
 	struct cell *cell = find_cell(table, &services->rules, rule_key(frontend, s->protocol, s->destination_port));
 	struct rule *rule = cell ? rule_at(table, cell->target) : NULL;
-	struct domain *domain = domain_of(s);
 	__u64 addresses;
 
 	if (!rule || !domain || rule->kind != RULE_BALANCED || rule->address[V4] != s->destination || rule->floating)
 		return false;
 	__u64 key = (__u64)cell->target << 48 | (__u64)s->source_port << 32 | s->source;
-	enum finding found = find_entry(s, domain, key, ~0ull, &addresses);
+	enum finding found = find_entry(s, domain, hash, key, ~0ull, &addresses);
 	struct member *member = found == ENTRY_FOUND ? member_of_connection(s, rule) :
-				found == ENTRY_NONE  ? begin_connection(s, domain, rule, key) :
+				found == ENTRY_NONE  ? begin_connection(s, domain, hash, rule, key) :
 						       NULL;
 
 	if (!member)
@@ -152,10 +158,11 @@ static __always_inline bool go_to_client(struct standing *s, const struct block 
 	struct table_services *services = line_of(table, 2);
 	__u64 key = (__u64)s->destination_port << 32 | s->destination, addresses;
 	struct domain *domain = domain_of(s);
+	__u32 hash = expect_client(s, domain, s->destination, s->destination_port);
 
 	if (!domain || !find_cell(table, &services->translated4, s->source))
 		return false;
-	if (find_entry(s, domain, key, KEY_OF_CLIENT, &addresses) != ENTRY_FOUND || (__u16)(s->word >> 16))
+	if (find_entry(s, domain, hash, key, KEY_OF_CLIENT, &addresses) != ENTRY_FOUND || (__u16)(s->word >> 16))
 		return false;
 	struct rule *rule = rule_at(table, addresses >> 48);
 

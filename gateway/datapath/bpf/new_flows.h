@@ -80,7 +80,7 @@ __noinline int ask_trees(__u32 table_line, __u64 sides, __u64 ends, __u64 rest)
 }
 
 /* Enters a flow that the lists allow. 0: only another program makes room for it. */
-__noinline int add_flow(__u32 number, __u64 ends, __u64 rest)
+__noinline int add_flow(__u32 number, __u64 ends, __u64 rest, __u32 hash)
 {
 	struct plain_flow flow = plain_flow_of(ends, rest);
 	__u32 state = closing(tcp_flags_of(rest)) | (flow.sender_high ? CONNECTION_INITIATOR_HIGH : 0);
@@ -88,7 +88,7 @@ __noinline int add_flow(__u32 number, __u64 ends, __u64 rest)
 
 	struct domain *domain = bpf_map_lookup_elem(&domains, &number);
 	__u64 replaced = 0;
-	__u32 place = domain && domain->connections4_used ? choose_plain_place(domain, flow.hash, &replaced) : 0;
+	__u32 place = domain && domain->connections4_used ? choose_plain_place(domain, hash, &replaced) : 0;
 
 	if (place)
 		take_plain_place(place, replaced, flow.addresses, (__u64)meta << 32 | flow.ports);
@@ -96,10 +96,10 @@ __noinline int add_flow(__u32 number, __u64 ends, __u64 rest)
 }
 
 /* What access lists say, and what they have said before. VERDICT_CONSUMED: another program has to ask them. */
-static __always_inline int admit_plain(const struct packet *p)
+static __always_inline int admit_plain(const struct packet *p, __u32 hash)
 {
 	__u64 ends = ends_of(p), rest = rest_of(p);
-	int acquaintance = is_plain(p) ? pass_flow(p->domain, ends, rest) : FLOW_DOUBTFUL;
+	int acquaintance = is_plain(p) ? pass_flow(p->domain, ends, rest, hash) : FLOW_DOUBTFUL;
 
 	if (acquaintance == FLOW_KNOWN || is_probe(p))
 		return VERDICT_NONE;
@@ -109,5 +109,5 @@ static __always_inline int admit_plain(const struct packet *p)
 
 	if (verdict)
 		return verdict;
-	return add_flow(p->domain, ends, rest) ? VERDICT_NONE : VERDICT_CONSUMED;
+	return add_flow(p->domain, ends, rest, hash) ? VERDICT_NONE : VERDICT_CONSUMED;
 }

@@ -91,6 +91,7 @@ struct packet {
  * comes behind once for every kind of headers. (One instruction: the low 16 bits in the machine's own order.)
  */
 #define forget(value) asm volatile("%0 = le16 %0" : "+r"(value))
+#define forget_word(value) asm volatile("%0 = le32 %0" : "+r"(value))
 
 /*
  * The verdict of a packet that goes no further. clang takes one that is only returned for so cheap that it writes it down before it
