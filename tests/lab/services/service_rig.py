@@ -3,11 +3,12 @@
 import os
 import shutil
 import signal
+import sqlite3
 import ssl
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,21 @@ class Rig:
         parameters = {"wait": "programmed", "timeout": 30}
         answer = self.ask("PUT", "/v1/policy", params=parameters, json={"routing_domains": list(domains)})
         assert answer["programmed"], answer
+
+    def back_up_policy(self) -> None:
+        with closing(sqlite3.connect(self._store())) as store:
+            store.execute("VACUUM INTO ?", (str(self.directory / "policy.backup"),))
+
+    def restore_policy(self) -> None:
+        self.lose_policy()
+        shutil.copy(self.directory / "policy.backup", self._store())
+
+    def lose_policy(self) -> None:
+        for file in self._store().parent.glob("policy.sqlite*"):
+            file.unlink()
+
+    def _store(self) -> Path:
+        return self.directory / "state" / "policy.sqlite"
 
     def domain(self, rdid: str = BLUE) -> dict[str, Any]:
         status = self.ask("GET", "/v1/status")

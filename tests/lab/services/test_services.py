@@ -52,12 +52,25 @@ def test_what_runs_outlives_the_daemon_and_is_adopted(rig: Rig, how: signal.Sign
 
 
 def test_a_daemon_that_starts_again_ends_what_policy_has_no_more(rig: Rig) -> None:
+    rig.push(domain())
+    rig.back_up_policy()
     rig.push(tunnelled())
     until(lambda: rig.tunnel_process(), "a daemon ran")
     rig.end(signal.SIGKILL)
-    for file in (rig.directory / "state").glob("policy.sqlite*"):
-        file.unlink()
+    rig.restore_policy()
     rig.start()
+    until(lambda: not rig.compartments() and not rig.legs(), "the compartment was gone")
+
+
+def test_a_tunnel_outlives_the_loss_of_the_policy_store_until_policy_is_pushed(rig: Rig) -> None:
+    rig.push(tunnelled())
+    until(lambda: rig.tunnel_process(), "a daemon ran")
+    before = rig.tunnel_process(), rig.compartments(), rig.legs()
+    rig.end(signal.SIGKILL)
+    rig.lose_policy()
+    rig.start()
+    assert (rig.tunnel_process(), rig.compartments(), rig.legs()) == before
+    rig.push(domain())
     until(lambda: not rig.compartments() and not rig.legs(), "the compartment was gone")
 
 
