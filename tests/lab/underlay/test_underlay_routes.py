@@ -66,8 +66,9 @@ def test_a_way_without_addresses_that_comes_back_with_its_link_is_used_again(wat
     addresses = [f"10.60.0.{number}" for number in range(32)]
     watched.underlay.want(addresses)
 
-    def interfaces() -> set[str]:
-        return {watched.hops[address].interface for address in addresses}
+    def interfaces() -> set[str | None]:
+        hops = [watched.hops.get(address) for address in addresses]
+        return {hop.interface if hop else None for hop in hops}
 
     watched.until(lambda: interfaces() == {"eth1", "eth2"})
     gateway("link set eth2 down")
