@@ -17,7 +17,7 @@ from gateway.policy.secret import Secret
 from vpn.session import Commands
 
 PEER = "203.0.113.20"
-LONGEST_GAP_S = 0.3
+LONGEST_GAP_S = 0.9  # usual is a tenth, as `deploy/bench` holds; whoever waits for a timer takes a second and more
 
 
 @pytest.fixture
