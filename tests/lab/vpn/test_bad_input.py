@@ -6,7 +6,7 @@ import pytest
 from vpn_flood import Flood
 from vpn_rig import CLOUD, PATIENCE, SERVER, Rig, connection, swanctl, until
 
-from gateway.policy.model import EspProposal, IkeProposal, TrafficSelectors
+from gateway.policy.model import EspProposal, IkeProposal, IpsecConnection, TrafficSelectors
 from vpn.session import Commands
 
 PEER = "203.0.113.20"
@@ -31,26 +31,34 @@ def test_a_flood_of_first_messages_keeps_nobody_from_connecting(rig: Rig) -> Non
     daemon.close()
 
 
-def test_thousands_of_initiations_in_a_row_change_nothing(rig: Rig) -> None:
+def test_ten_thousand_initiations_in_a_row_change_nothing(rig: Rig) -> None:
     domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEER)
     wanted = connection(domain, PEER)
-    domain.connections = (wanted,)
+    domain.connections = (wanted, to_nobody(wanted))
     site.start(swanctl(wanted))
     rig.reconcile()
     since = rig.connected(domain).since
-    for _ in range(1_000):
+    for _ in range(5_000):
         rig.service.up("red", "site", 0)
+        rig.service.up("red", "unreachable", 0)
     assert rig.status(domain).since == since
     assert site.control("--list-sas").count("ESTABLISHED") == 1
+    daemon = Commands(rig.directory / "vpn" / "red" / "vici")
+    assert len(list(daemon.collect("list-sas", "list-sa"))) <= 2, "each initiation made an SA"
+    daemon.close()
+
+
+def to_nobody(wanted: IpsecConnection) -> IpsecConnection:
+    """The same as another network's, where nobody answers."""
+    elsewhere = TrafficSelectors(CLOUD, ("10.9.0.0/24", "fd00:9::/64"))
+    nobody = {"name": "unreachable", "remote_address": "192.0.2.99", "remote_id": "nobody"}
+    return replace(wanted, traffic_selectors=elsewhere, routes=(), **nobody)
 
 
 def test_two_connections_of_which_one_cannot_work_leave_the_other_alone(rig: Rig) -> None:
     domain, site = rig.add_domain("red", "198.51.100.10"), rig.add_site("red", PEER)
     wanted = connection(domain, PEER)
-    elsewhere = TrafficSelectors(CLOUD, ("10.9.0.0/24", "fd00:9::/64"))
-    nobody = {"name": "unreachable", "remote_address": "192.0.2.99", "remote_id": "nobody"}
-    unreachable = replace(wanted, traffic_selectors=elsewhere, routes=(), **nobody)
-    domain.connections = (unreachable, wanted)
+    domain.connections = (to_nobody(wanted), wanted)
     site.start(swanctl(wanted))
     rig.reconcile()
     rig.connected(domain)
