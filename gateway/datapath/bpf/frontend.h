@@ -134,13 +134,13 @@ static __always_inline MUST_CHECK int to_frontend(struct xdp_md *ctx, struct pac
 	}
 	if (is_icmp_error(p))
 		return error_to_frontend(ctx, p, r, b);
+	if (!shared && is_overtaken(p, &b->sought))
+		return VERDICT_ORDERED;
 	if (p->fragment & 2) {
 		int verdict = follow_fragment(p, r, b);
 
 		return b->found || shared ? verdict : overtook(p); /* whose compartment would it be? */
 	}
-	if (!shared && is_overtaken(p, &b->sought))
-		return VERDICT_ORDERED;
 	b->rule = has_ports(p->protocol) ? find_rule(p, p->frontend, p->protocol, p->destination_port) : 0;
 	if (b->rule) {
 		struct rule *rule = rule_of(p, b->rule);

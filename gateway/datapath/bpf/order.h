@@ -1,6 +1,6 @@
 /*
  * Fragments that overtake their first one, and so have no ports: Linux puts them in order in a compartment of the domain's, and they
- * come back. What they arrived by is noted under their addresses. While the note stands, first fragments between these go there too.
+ * come back. What they arrived by is noted under their addresses. While the note stands, all fragments between these go there.
  */
 #pragma once
 
@@ -81,10 +81,10 @@ static __always_inline MUST_CHECK int overtook(const struct packet *p)
 	return may_be_put_in_order(p) ? VERDICT_ORDERED : DROP_FRAGMENT_UNMATCHED;
 }
 
-/* A first fragment after one that had overtaken its first. */
+/* A fragment after one, between the same ends, that had overtaken its first. The way of an earlier packet with its number is not its own. */
 static __always_inline bool is_overtaken(const struct packet *p, struct sought *sought)
 {
-	return p->fragment == 1 && !p->ordered && compartment_of(p)->fragments && find_note(p, sought) && may_be_put_in_order(p);
+	return p->fragment && !p->ordered && compartment_of(p)->fragments && find_note(p, sought) && may_be_put_in_order(p);
 }
 
 /* The outer header's congestion mark, which stays behind. */

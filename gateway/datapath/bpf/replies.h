@@ -180,6 +180,8 @@ static __always_inline MUST_CHECK int from_machine(struct xdp_md *ctx, struct pa
 	struct translated *translated = translated_of(p, p->source);
 	bool may_answer = translated && translated->protocols & protocol_bit(p->protocol);
 
+	if ((may_answer || p->fragment & 2) && is_overtaken(p, &b->sought))
+		return VERDICT_ORDERED;
 	if (p->fragment & 2) {
 		int verdict = follow_fragment(p, r, b);
 
@@ -189,8 +191,6 @@ static __always_inline MUST_CHECK int from_machine(struct xdp_md *ctx, struct pa
 			return overtook(p);
 		return no_route ? reach_internet(p, r, b) : VERDICT_CONSUMED;
 	}
-	if (may_answer && is_overtaken(p, &b->sought))
-		return VERDICT_ORDERED;
 	b->ordinary = may_answer && p->fragment;
 	if (has_ports(p->protocol) && find_answered(p, b, p->destination, p->destination_port, p->source, p->source_port)) {
 		struct rule *rule = rule_of(p, b->rule);

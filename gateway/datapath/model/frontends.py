@@ -37,14 +37,14 @@ def to_frontend(passage: Passage, origin: Origin, packet: Packet, frontend: Fron
         raise dropped(DropReason.LOCAL_NOT_SERVED) if origin.is_rewrite else echo_reply(passage, origin, packet)
     if packet.is_icmp_error:
         return icmp_errors.to_frontend(passage, origin, packet, frontend)
+    if packet.destination not in passage.sharers:
+        ordering.join_overtaken(passage, origin, packet, by_internet=frontend.is_public)
     if packet.fragment_offset:
         first = passage.state.translations.first_of(origin.domain, packet, passage.now)
         course = of_later_fragment(passage, origin, packet, first) if first else None
         if course is None:
             raise ordering.overtaken(passage, origin, packet, frontend.entry, by_internet=frontend.is_public)
         return course
-    if packet.destination not in passage.sharers:
-        ordering.join_overtaken(passage, origin, packet, by_internet=frontend.is_public)
     rule = origin.domain.services.rules.get((frontend.address, packet.protocol, packet.destination_port))
     if rule is not None:
         return _to_member(passage, origin, packet, rule)

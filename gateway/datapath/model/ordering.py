@@ -21,8 +21,11 @@ def overtaken(passage: Passage, origin: Origin, packet: Packet, entry: str, *, b
 
 
 def join_overtaken(passage: Passage, origin: Origin, packet: Packet, *, by_internet: bool) -> None:
-    """Raise what becomes of a first fragment where fragments between the same ends have overtaken theirs lately."""
-    noted = packet.is_first_fragment and _arrival(passage, origin.domain, packet) is not None
+    """Raise what becomes of any fragment where others between the same ends have overtaken their first one lately.
+
+    Its number may be that of an earlier packet whose way is remembered: that says nothing of this one.
+    """
+    noted = packet.is_fragment and _arrival(passage, origin.domain, packet) is not None
     if noted and _may_be_put_in_order(passage, origin):
         raise _handed_over(passage, origin, packet, by_internet=by_internet)
 

@@ -49,11 +49,11 @@ def _remember_ordinary(passage: Passage, origin: Origin, packet: Packet) -> None
 
 
 def _of_connection(passage: Passage, origin: Origin, packet: Packet) -> Course | None:
-    if packet.fragment_offset:
-        return _of_later_fragment(passage, origin, packet)
-    if not _may_answer(origin, packet):
+    if not packet.fragment_offset and not _may_answer(origin, packet):
         return None
     ordering.join_overtaken(passage, origin, packet, by_internet=False)
+    if packet.fragment_offset:
+        return _of_later_fragment(passage, origin, packet)
     found = _answering(passage, origin, packet)
     if found is None:
         return None

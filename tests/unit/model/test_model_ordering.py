@@ -154,20 +154,34 @@ def test_a_fragment_does_not_go_round(gateway: Balancing) -> None:
 
 def test_fragments_that_came_in_order_do_not_go_there(gateway: Balancing) -> None:
     hold(gateway)
-    first, later = in_fragments(QUESTION, 7)
-    gateway.forwards(*outside(first))
-    gateway.orders(*outside(in_fragments(QUESTION, 8)[1]))
-    gateway.forwards(*outside(later))
+    for number in (7, 8):
+        first, later = in_fragments(QUESTION, number)
+        gateway.forwards(*outside(first))
+        gateway.forwards(*outside(later))
 
 
-def test_a_first_fragment_ends_what_an_earlier_packet_with_its_number_left(gateway: Balancing) -> None:
-    """Else its later fragments would follow that one, and never meet it in the compartment."""
+WAYS = {
+    "to a member": (outside, QUESTION),
+    "from a member": (inside, datagram(VM2, 5353, CLIENT, 4000)),
+    "outbound": (inside, datagram(FAR, 4000, CLIENT, 443)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("arrival", ["in order", "in reverse order"])
+def test_a_packet_with_the_number_of_an_earlier_one_meets_itself_in_the_compartment(
+    gateway: Balancing, way: str, arrival: str
+) -> None:
+    """Numbers come again within 30 s. Then its later fragments would follow the earlier packet, and its first one wait in vain."""
     hold(gateway)
-    first, later = in_fragments(QUESTION, 7)
-    gateway.forwards(*outside(first))
-    gateway.orders(*outside(in_fragments(QUESTION, 8)[1]))
-    gateway.orders(*outside(first))
-    gateway.orders(*outside(later))
+    gateway.forwards(*outside(QUESTION))
+    sent, packet = WAYS[way]
+    first, later = in_fragments(packet, 7)
+    gateway.forwards(*sent(first))
+    gateway.forwards(*sent(later))
+    gateway.orders(*sent(in_fragments(packet, 8)[1]))
+    for one in (first, later) if arrival == "in order" else (later, first):
+        gateway.orders(*sent(one))
 
 
 def test_what_a_member_sends_for_itself_goes_its_ordinary_way(gateway: Balancing) -> None:
