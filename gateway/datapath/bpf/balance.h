@@ -5,10 +5,10 @@
 #pragma once
 
 #include "flow_admission.h"
+#include "lent_ports.h"
 #include "order.h"
 #include "route.h"
 #include "translate.h"
-#include "translations.h"
 #include "tunnel.h"
 
 #define IKE_PORT 500

@@ -1,7 +1,7 @@
 /* Packets of flows that are known already, the short way: nearly all packets of a domain with access lists. */
 #pragma once
 
-#include "connections.h"
+#include "entry_in_line.h"
 
 /*
  * What nearly all packets are, IPv4 with ports, as two words: functions of the first program have no room for more. Ends: source

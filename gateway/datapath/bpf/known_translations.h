@@ -1,6 +1,7 @@
 /* Packets of balanced connections, the short way: IPv4 with ports, to a member of a pool and back; new ones from outside, too. */
 #pragma once
 
+#include "entry_in_line.h"
 #include "plain_places.h"
 #include "route.h"
 #include "services.h"
