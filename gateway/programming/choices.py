@@ -14,7 +14,7 @@ from gateway.policy.balancing import PoolMember
 from gateway.programming.block import CapacityError
 from gateway.programming.choices_block import compile_choice
 from gateway.programming.memory import Memory, Placed
-from gateway.programming.service_plan import Chooser, InboundChoice, Origin, Plan
+from gateway.programming.planned_services import Chooser, InboundChoice, Origin, Plan
 from lb.pools import Choice, MemberState, PoolState
 
 States: TypeAlias = Mapping[Choice, PoolState]

@@ -13,10 +13,10 @@ from gateway.policy.model import LookupRecord, RoutingDomain
 from gateway.programming.block import LINE_BYTES, BlockBuilder, Bytes, CapacityError
 from gateway.programming.encoding import cells_for, mac_bytes, words_of
 from gateway.programming.hash_table import add_table
+from gateway.programming.planned_services import Origin, Plan, Target, outbound_rules
 from gateway.programming.routes import Inside, Neighbour, PortName, connection_port, routed_records, routes_of
 from gateway.programming.routes_block import Places, add_hops, add_prefixes
 from gateway.programming.search_tree import TreeWriter
-from gateway.programming.service_plan import Origin, Plan, Target, outbound_rules
 from gateway.programming.services_block import TARGET_FRONTEND, add_customers, add_services
 
 TARGET_LOCAL = 0xFFFFFFFF

@@ -8,8 +8,8 @@ from gateway.configuration import GatewayConfiguration
 from gateway.policy.internet import INTERNET
 from gateway.policy.model import RoutingDomain
 from gateway.programming.directory_block import Directory, PortEntry, RewriteEntry
+from gateway.programming.planned_services import PublicAddress
 from gateway.programming.routes import Neighbour, PortName, connection_port, routed_records
-from gateway.programming.service_plan import PublicAddress
 
 HostNumber: TypeAlias = Callable[[str], int]
 PortFacts: TypeAlias = Callable[[str, int], tuple[int, int]]  # (interface, VLAN) -> (port number, interface index or 0)

@@ -10,8 +10,8 @@ from gateway.policy.internet import internet_domain
 from gateway.policy.model import RoutingDomain
 from gateway.policy.public import default_local_address
 from gateway.programming.holdings import Holdings
+from gateway.programming.planned_services import Plan, PlannedFrontend, Target
 from gateway.programming.routes import Inside, Neighbour, PortName, connection_port
-from gateway.programming.service_plan import Plan, PlannedFrontend, Target
 
 Steering: TypeAlias = Mapping[str, Mapping[str, Neighbour]]  # own address -> peer
 Public: TypeAlias = Mapping[tuple[str, Target], int]

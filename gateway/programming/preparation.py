@@ -16,9 +16,10 @@ from gateway.programming.encoding import mac_bytes
 from gateway.programming.holdings import holdings_of
 from gateway.programming.memory import Memory, Placed
 from gateway.programming.places import Places
+from gateway.programming.planned_services import Plan, Target
 from gateway.programming.programmed import NOTHING_INHERITED, Inherited, Lists, Prepared, Programmed
 from gateway.programming.routes import Inside, Neighbour, PortName
-from gateway.programming.service_plan import Plan, Target, plan_services
+from gateway.programming.service_plan import plan_services
 
 GENERATIONS = 255
 

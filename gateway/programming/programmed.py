@@ -9,7 +9,7 @@ from gateway.programming.block import Bytes
 from gateway.programming.choices import HeldChoice
 from gateway.programming.holdings import NOTHING, Holdings
 from gateway.programming.memory import Placed
-from gateway.programming.service_plan import NO_NUMBERS, Numbers, Origin, Plan
+from gateway.programming.planned_services import NO_NUMBERS, Numbers, Origin, Plan
 
 Lists: TypeAlias = Mapping[str, tuple[AccessControlList, Bytes]]  # by name, compiled
 

@@ -8,15 +8,8 @@ import numpy
 from gateway.datapath.layout import Layout
 from gateway.programming.block import LINE_BYTES, Bytes
 from gateway.programming.encoding import address_of, port_word
-from gateway.programming.service_plan import (
-    OUTBOUND,
-    FrontendKey,
-    Numbers,
-    Origin,
-    PublicAddress,
-    RuleKey,
-    whose_number,
-)
+from gateway.programming.planned_services import OUTBOUND, FrontendKey, Numbers, Origin, PublicAddress, RuleKey
+from gateway.programming.service_plan import whose_number
 
 _SERVICES_LINE = 2
 

@@ -11,17 +11,10 @@ from gateway.policy.addresses import family
 from gateway.programming.block import BlockBuilder
 from gateway.programming.encoding import cells_for, mac_bytes, port_word, words_of
 from gateway.programming.hash_table import add_table
+from gateway.programming.planned_services import Chooser, Origin, Plan, PlannedFrontend, PlannedRule, Target
 from gateway.programming.routes_block import add_leaves
 from gateway.programming.search_tree import TreeWriter
-from gateway.programming.service_plan import (
-    Chooser,
-    Origin,
-    Plan,
-    PlannedFrontend,
-    PlannedRule,
-    Target,
-    customers_digest,
-)
+from gateway.programming.service_plan import customers_digest
 
 TARGET_FRONTEND = 0x40000000
 FALLBACKS = 14

@@ -172,7 +172,7 @@ WAYS = {
 def test_a_packet_with_the_number_of_an_earlier_one_meets_itself_in_the_compartment(
     gateway: Balancing, way: str, arrival: str
 ) -> None:
-    """Numbers come again within 30 s. Then its later fragments would follow the earlier packet, and its first one wait in vain."""
+    """Else its later fragments would follow the earlier packet, and its first one wait for them in vain."""
     hold(gateway)
     gateway.forwards(*outside(QUESTION))
     sent, packet = WAYS[way]

@@ -19,8 +19,9 @@ from gateway.policy.secret import Secret
 from gateway.programming.block import LINE_BYTES, Bytes
 from gateway.programming.domain_block import Surroundings, compile_domain
 from gateway.programming.encoding import mac_bytes
+from gateway.programming.planned_services import NO_NUMBERS, Plan
 from gateway.programming.routes import PortName
-from gateway.programming.service_plan import NO_NUMBERS, Plan, plan_services
+from gateway.programming.service_plan import plan_services
 from tests.unit.programming.arena import layout
 
 RDID = "11111111-2222-3333-4444-000000000001"

@@ -8,8 +8,9 @@ from gateway.policy.balancing import BackendPool, BalancingRule, Frontend, LoadB
 from gateway.policy.model import RoutingDomain
 from gateway.programming.block import CapacityError
 from gateway.programming.numbering import assigned
+from gateway.programming.planned_services import NO_NUMBERS, Numbers, Plan
 from gateway.programming.recovery import recovered_numbers
-from gateway.programming.service_plan import NO_NUMBERS, Numbers, Plan, plan_services
+from gateway.programming.service_plan import plan_services
 from lb.pools import Choice
 from tests.unit.programming.arena import layout
 from tests.unit.programming.service_samples import BALANCER, BLUE, WEB, compiled

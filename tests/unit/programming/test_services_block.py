@@ -10,8 +10,8 @@ from gateway.policy.model import LookupRecord, RoutingDomain, VirtualSubnet
 from gateway.programming.block import Bytes
 from gateway.programming.encoding import address_of, mac_bytes, packed, port_word, words_of
 from gateway.programming.hash_table import Region
+from gateway.programming.planned_services import Plan, PlannedFrontend
 from gateway.programming.routes import Inside
-from gateway.programming.service_plan import Plan, PlannedFrontend
 from gateway.programming.services_block import FALLBACKS, TARGET_FRONTEND, idle_byte
 from tests.unit.programming.arena import LINE_MASK, find_cell, search_address
 from tests.unit.programming.service_samples import (
