@@ -213,12 +213,13 @@ __noinline int enter_standing(__u32 place, __u64 replaced, __u64 key, __u64 word
 }
 
 /* After a packet of it that goes on. */
-static __always_inline void touch_standing(__u32 place, __u64 word, __u32 from_client, __u32 tcp_flags)
+__noinline int touch_standing(__u32 place, __u64 word, __u32 from_client, __u32 tcp_flags)
 {
 	struct entry entry;
 
 	if (entry_at_place(&entry, place))
 		touch_connection(&entry, word, from_client, tcp_flags, meta_of(word) >> CONNECTION_GENERATION_SHIFT);
+	return 0;
 }
 
 /* If its connection stands, the packet takes the view of the machine behind the frontend, as the balancing program has it. */

@@ -213,7 +213,7 @@ __noinline int translate(struct xdp_md *ctx)
 }
 
 /* The same for an IPv4 packet with ports; its ends are addresses, and ports above them. */
-static __always_inline MUST_CHECK int translate_plain(struct xdp_md *ctx, __u32 network, __u64 source, __u64 destination)
+__noinline int translate_plain(struct xdp_md *ctx, __u32 network, __u64 source, __u64 destination)
 {
 	void *data_end = (void *)(long)ctx->data_end;
 	struct iphdr *ip = (void *)(long)ctx->data + (network & 0xff);
