@@ -159,7 +159,7 @@ static __always_inline bool go_to_client(struct standing *s, const struct block 
 	struct table_services *services = line_of(table, 2);
 	__u64 key = (__u64)s->destination_port << 32 | s->destination, addresses;
 	struct domain *domain = domain_of(s);
-	__u32 hash = expect_client(s, domain, s->destination, s->destination_port);
+	__u32 hash = hash_of_client(fold4(s->destination), s->destination_port, s->protocol);
 
 	if (!domain || !find_cell(table, &services->translated4, s->source))
 		return false;

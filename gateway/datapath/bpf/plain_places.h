@@ -9,10 +9,10 @@
 /* The best of an entry's places, and what is there; 0: room has to be made first. */
 static __always_inline __u32 choose_plain_place(const struct domain *domain, __u32 hash, __u64 *replaced)
 {
-	__u32 now = now_tick(), used = domain->connections4_used, best = 0, place = 0;
+	__u32 now = now_tick(), best = 0, place = 0;
 
 	for (int set = 0; set < 2 && best < PLACE_EMPTY; set++, hash >>= 16) {
-		__u32 number = domain->connections4 + (hash & (used - 1));
+		__u32 number = line_of_set(domain, hash);
 		struct line *line = connection_line(number);
 
 		if (!line)
