@@ -184,6 +184,18 @@ def test_a_packet_with_the_number_of_an_earlier_one_meets_itself_in_the_compartm
         gateway.orders(*sent(one))
 
 
+def test_what_is_left_of_a_refused_packet_does_not_follow_an_earlier_one_with_its_number(gateway: Balancing) -> None:
+    hold(gateway)
+    for one in in_fragments(QUESTION, 7):
+        gateway.forwards(*outside(one))
+    gateway.orders(*outside(in_fragments(QUESTION, 8)[1]))
+    first, later = in_fragments(datagram(CLIENT, 4000, VIP, 54), 7)
+    gateway.orders(*outside(first))
+    gateway.orders(*outside(later))
+    assert gateway.drops(*returned(first)) == "vip_not_served"
+    assert gateway.drops(*returned(later)) == "fragment_unmatched"
+
+
 def test_what_a_member_sends_for_itself_goes_its_ordinary_way(gateway: Balancing) -> None:
     hold(gateway)
     first, later = in_fragments(datagram(VM2, 900, "157.1.0.9", 2049), 7)
